@@ -1,0 +1,66 @@
+use chrono::{DateTime, Utc};
+
+use crate::values::{CredentialId, DisplayName, Email, SessionId};
+
+/// What is asked of a user. Ids and times are made once, by the caller, before the first try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Begin the user's log.
+    Register {
+        /// The address to take.
+        email: Email,
+        /// What the user wants to be called.
+        name: Option<DisplayName>,
+        /// The verifier that goes into the vault with this command.
+        credential: CredentialId,
+    },
+    /// Begin a session; the password has been verified.
+    SignIn {
+        /// The address by which the user was found.
+        email: Email,
+        /// The verifier that was satisfied.
+        credential: CredentialId,
+        /// The number of this attempt in the count of guesses.
+        attempt: u64,
+        /// The session to begin.
+        session: SessionId,
+        /// When the session ends at the latest.
+        ends: DateTime<Utc>,
+    },
+    /// End a session.
+    SignOut {
+        /// The session to end.
+        session: SessionId,
+    },
+    /// End a session because a spent refresh token of it was presented.
+    EndReusedSession {
+        /// The session to end.
+        session: SessionId,
+    },
+}
+
+impl Command {
+    /// The name of the command, as the log's metadata records it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Register { .. } => "Register",
+            Self::SignIn { .. } => "SignIn",
+            Self::SignOut { .. } => "SignOut",
+            Self::EndReusedSession { .. } => "EndReusedSession",
+        }
+    }
+}
+
+/// Why a command was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// The user's log has begun already.
+    #[error("the user is registered already")]
+    AlreadyRegistered,
+    /// The user's log has not begun.
+    #[error("the user is not registered")]
+    NotRegistered,
+    /// The password was checked against a verifier, or found by an address, that is no longer the user's.
+    #[error("the credential that was verified is not the user's")]
+    CredentialMismatch,
+}

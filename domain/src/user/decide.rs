@@ -1,0 +1,63 @@
+use chrono::{DateTime, Utc};
+
+use super::{Account, Command, LiveSession, Rejection, User, UserEvent};
+use crate::values::SessionId;
+
+/// The most sessions a user can have; the oldest gives way to the next.
+pub const MAX_SESSIONS: usize = 50;
+
+/// What comes of a command for this user at this time: the events to append, none if there is nothing to do, or a
+/// refusal.
+pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<UserEvent>, Rejection> {
+    match (command, user) {
+        (Command::Register { email, name, credential }, User::Unregistered) => {
+            Ok(vec![UserEvent::UserRegistered {
+                email: email.clone(),
+                name: name.clone(),
+                credential: *credential,
+            }])
+        }
+        (Command::Register { .. }, User::Registered(_)) => Err(Rejection::AlreadyRegistered),
+
+        (Command::SignIn { email, credential, attempt, session, ends }, User::Registered(account)) => {
+            if account.email != *email || account.credential != *credential {
+                return Err(Rejection::CredentialMismatch);
+            }
+            let (evicted, lapsed) = giving_way(account, now);
+            Ok(vec![UserEvent::UserSignedIn {
+                session: *session,
+                ends: *ends,
+                credential: *credential,
+                attempt: *attempt,
+                evicted,
+                lapsed,
+            }])
+        }
+
+        (Command::SignOut { session }, User::Registered(account)) => {
+            Ok(ended(account, *session, UserEvent::UserSignedOut { session: *session }))
+        }
+        (Command::EndReusedSession { session }, User::Registered(account)) => {
+            Ok(ended(account, *session, UserEvent::RefreshTokenReused { session: *session }))
+        }
+
+        (
+            Command::SignIn { .. } | Command::SignOut { .. } | Command::EndReusedSession { .. },
+            User::Unregistered,
+        ) => Err(Rejection::NotRegistered),
+    }
+}
+
+/// The event that ends a session, unless the session has ended already.
+fn ended(account: &Account, session: SessionId, event: UserEvent) -> Vec<UserEvent> {
+    if account.sessions.iter().any(|live| live.id == session) { vec![event] } else { vec![] }
+}
+
+/// Which sessions make room for a new one: the oldest of those alive when there are too many, and all that are past
+/// their end.
+fn giving_way(account: &Account, now: DateTime<Utc>) -> (Option<SessionId>, Vec<SessionId>) {
+    let (lapsed, alive): (Vec<&LiveSession>, Vec<&LiveSession>) =
+        account.sessions.iter().partition(|session| session.ends <= now);
+    let evicted = (alive.len() >= MAX_SESSIONS).then(|| alive.first().map(|oldest| oldest.id)).flatten();
+    (evicted, lapsed.into_iter().map(|session| session.id).collect())
+}

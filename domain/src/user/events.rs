@@ -1,0 +1,62 @@
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::values::{CredentialId, DisplayName, Email, SessionId};
+
+/// What happened to a user, one variant per intent.
+///
+/// Names and fields are a storage contract: the log keeps them for ever. A variant or field is never renamed or
+/// given another meaning; what changes gets a new name. `tests/golden/` holds every form ever written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UserEvent {
+    /// Somebody registered with an address and a password.
+    UserRegistered {
+        /// The address taken, not yet verified.
+        email: Email,
+        /// What the user wants to be called, if they said so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<DisplayName>,
+        /// The verifier put into the vault.
+        credential: CredentialId,
+    },
+    /// A verified password began a session.
+    UserSignedIn {
+        /// The session begun.
+        session: SessionId,
+        /// When it ends at the latest, whatever is refreshed.
+        #[serde(with = "chrono::serde::ts_seconds")]
+        ends: DateTime<Utc>,
+        /// The verifier that was satisfied.
+        credential: CredentialId,
+        /// The number of the attempt, in the user's count of guesses: what came before it no longer counts.
+        attempt: u64,
+        /// The session that gave way, when there were too many.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evicted: Option<SessionId>,
+        /// Sessions that had reached their end unnoticed and are forgotten here.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lapsed: Vec<SessionId>,
+    },
+    /// The user ended a session.
+    UserSignedOut {
+        /// The session ended.
+        session: SessionId,
+    },
+    /// A refresh token that had already been spent came back: somebody has a copy. The session was ended.
+    RefreshTokenReused {
+        /// The session ended.
+        session: SessionId,
+    },
+}
+
+impl UserEvent {
+    /// The stored name of the event.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::UserRegistered { .. } => "UserRegistered",
+            Self::UserSignedIn { .. } => "UserSignedIn",
+            Self::UserSignedOut { .. } => "UserSignedOut",
+            Self::RefreshTokenReused { .. } => "RefreshTokenReused",
+        }
+    }
+}

@@ -1,0 +1,53 @@
+use chrono::{DateTime, Utc};
+
+use super::{Account, LiveSession, User, UserEvent};
+use crate::values::{SessionId, Version};
+
+impl User {
+    /// The user after one more event, which happened at `at` in the commit numbered `version`.
+    ///
+    /// Total, and without judgement: an event is a fact. One that does not fit changes nothing.
+    #[must_use]
+    pub fn evolve(self, event: &UserEvent, at: DateTime<Utc>, version: Version) -> Self {
+        match (self, event) {
+            (Self::Unregistered, UserEvent::UserRegistered { email, name, credential }) => {
+                Self::Registered(Account {
+                    email: email.clone(),
+                    email_verified: false,
+                    name: name.clone(),
+                    credential: *credential,
+                    sessions: Vec::new(),
+                    last_success: 0,
+                    created_at: at,
+                    updated_at: at,
+                    profile_version: version,
+                })
+            }
+            (
+                Self::Registered(mut account),
+                UserEvent::UserSignedIn { session, ends, credential: _, attempt, evicted, lapsed },
+            ) => {
+                account.last_success = account.last_success.max(*attempt);
+                account.sessions.retain(|live| Some(live.id) != *evicted && !lapsed.contains(&live.id));
+                account.sessions.push(LiveSession { id: *session, ends: *ends });
+                Self::Registered(account)
+            }
+            (
+                Self::Registered(account),
+                UserEvent::UserSignedOut { session } | UserEvent::RefreshTokenReused { session },
+            ) => Self::Registered(without(account, *session)),
+            (user @ Self::Registered(_), UserEvent::UserRegistered { .. })
+            | (
+                user @ Self::Unregistered,
+                UserEvent::UserSignedIn { .. }
+                | UserEvent::UserSignedOut { .. }
+                | UserEvent::RefreshTokenReused { .. },
+            ) => user,
+        }
+    }
+}
+
+fn without(mut account: Account, session: SessionId) -> Account {
+    account.sessions.retain(|live| live.id != session);
+    account
+}

@@ -1,0 +1,13 @@
+//! The user: the one aggregate of Annals. [`UserEvent`] is what happened, [`Command`] what is asked, [`decide`] what
+//! comes of it, and [`User`] what all events so far add up to.
+
+mod commands;
+mod decide;
+mod events;
+mod evolve;
+mod state;
+
+pub use commands::{Command, Rejection};
+pub use decide::{MAX_SESSIONS, decide};
+pub use events::UserEvent;
+pub use state::{Account, FOLD, LiveSession, User};

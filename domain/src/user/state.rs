@@ -1,0 +1,114 @@
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::values::{CredentialId, DisplayName, Email, SessionId, Version};
+
+/// The number of the folding code. It goes up whenever [`User::evolve`] or the form of [`User`] changes, so that
+/// documents of another number are neither used nor overwritten by older code.
+pub const FOLD: u32 = 1;
+
+/// What a user's events add up to: the state that decisions rest on and the document of the read model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum User {
+    /// No event yet.
+    #[default]
+    Unregistered,
+    /// Registered, and able to sign in.
+    Registered(Account),
+}
+
+/// A registered user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The address the user signs in with.
+    pub email: Email,
+    /// Whether the user has shown that the address is theirs.
+    pub email_verified: bool,
+    /// What the user wants to be called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<DisplayName>,
+    /// The verifier in the vault.
+    pub credential: CredentialId,
+    /// The sessions begun and not ended, oldest first; some may have reached their end by now.
+    #[serde(with = "packed_sessions", default, skip_serializing_if = "Vec::is_empty")]
+    pub sessions: Vec<LiveSession>,
+    /// The number of the last attempt to sign in that succeeded, from which consecutive failures are counted.
+    pub last_success: u64,
+    /// When the user registered.
+    pub created_at: DateTime<Utc>,
+    /// When the profile last changed.
+    pub updated_at: DateTime<Utc>,
+    /// The version at which the profile last changed.
+    pub profile_version: Version,
+}
+
+/// A session as the log knows it. That it has not been refreshed for too long only its row in the session table tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveSession {
+    /// The session.
+    pub id: SessionId,
+    /// When it ends at the latest; whole seconds.
+    pub ends: DateTime<Utc>,
+}
+
+impl User {
+    /// The registered user, if there is one.
+    pub const fn account(&self) -> Option<&Account> {
+        match self {
+            Self::Unregistered => None,
+            Self::Registered(account) => Some(account),
+        }
+    }
+}
+
+/// Fifty sessions as one string of 30 characters each: half of what a list of objects takes, which is what keeps a
+/// view within two write units.
+mod packed_sessions {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use chrono::DateTime;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+    use uuid::Uuid;
+
+    use super::LiveSession;
+    use crate::values::SessionId;
+
+    const ID: usize = 16;
+    /// Seconds since 1970 in six octets: enough until the year 8,900,000.
+    const ENDS: usize = 6;
+
+    #[expect(clippy::ptr_arg, reason = "serde passes the field as it is")]
+    pub(super) fn serialize<S: Serializer>(
+        sessions: &Vec<LiveSession>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let mut packed = Vec::with_capacity(sessions.len() * (ID + ENDS));
+        for session in sessions {
+            packed.extend_from_slice(session.id.uuid().as_bytes());
+            packed.extend_from_slice(&session.ends.timestamp().to_be_bytes()[8 - ENDS..]);
+        }
+        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(packed))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<LiveSession>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let packed = URL_SAFE_NO_PAD.decode(text).map_err(D::Error::custom)?;
+        let (records, rest) = packed.as_chunks::<{ ID + ENDS }>();
+        if !rest.is_empty() {
+            return Err(D::Error::custom("sessions are cut off"));
+        }
+        records
+            .iter()
+            .map(|record| {
+                let (id, ends) = record.split_at(ID);
+                let id = Uuid::from_slice(id).map_err(D::Error::custom)?;
+                let seconds = ends.iter().fold(0_i64, |sum, octet| (sum << 8) | i64::from(*octet));
+                let ends = DateTime::from_timestamp(seconds, 0)
+                    .ok_or_else(|| D::Error::custom("a session ends beyond time"))?;
+                Ok(LiveSession { id: SessionId::new(id), ends })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,34 @@
+//! Service keys: one ring of secrets per purpose, kept outside the tables. What a process is not given it cannot
+//! open: the parts of [`ServiceKeys`] go to the functions that need them, one by one.
+
+mod file;
+mod ring;
+mod secret;
+
+use serde::{Deserialize, Serialize};
+
+pub use file::KeyFileError;
+pub use ring::{Ring, RingError};
+pub use secret::{KeyId, Secret, SigningSecret};
+
+/// Every service key of a deployment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceKeys {
+    /// The name of the deployment: part of whatever is sealed, so that nothing opens in another one.
+    pub deployment: String,
+    /// Wraps the users' data keys.
+    pub wrapping: Ring<Secret>,
+    /// Seals the verifiers of passwords.
+    pub verifiers: Ring<Secret>,
+    /// Seals the documents of the read model.
+    pub views: Ring<Secret>,
+    /// Turns addresses into identifiers, and idempotency keys into command ids. Cannot rotate.
+    pub identifiers: Secret,
+    /// Tags refresh tokens and the rows of sessions.
+    pub refresh: Ring<Secret>,
+    /// The secret input of password hashes.
+    pub pepper: Ring<Secret>,
+    /// Signs access tokens.
+    pub signing: Ring<SigningSecret>,
+}
