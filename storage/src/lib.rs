@@ -1,3 +1,4 @@
 //! The only crate that knows DynamoDB.
 
 pub mod keys;
+pub mod tables;

@@ -1,1 +1,14 @@
-//! testkit
+//! What the tests of every crate run on: a real DynamoDB engine in the test's own process, and a meter that counts
+//! the requests sent to it and the capacity units they cost.
+//!
+//! Invariant: no crate depends on this one outside its tests.
+#![expect(
+    clippy::expect_used,
+    reason = "a test has nothing better to do than to stop when its ground is missing"
+)]
+
+mod engine;
+mod meter;
+
+pub use engine::Engine;
+pub use meter::{Meter, Taken};

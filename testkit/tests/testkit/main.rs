@@ -1,0 +1,4 @@
+//! The ground the other tests stand on, tested itself.
+
+mod meter;
+mod tables;
