@@ -24,7 +24,7 @@ pub enum Command {
         attempt: u64,
         /// The session to begin.
         session: SessionId,
-        /// When the session ends at the latest.
+        /// When the session ends at the latest; the event has it in whole seconds.
         ends: DateTime<Utc>,
     },
     /// End a session.

@@ -1,4 +1,4 @@
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 
 use super::{Account, Command, LiveSession, Rejection, User, UserEvent};
 use crate::values::SessionId;
@@ -26,7 +26,8 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
             let (evicted, lapsed) = giving_way(account, now);
             Ok(vec![UserEvent::UserSignedIn {
                 session: *session,
-                ends: *ends,
+                // The log keeps whole seconds: what is folded now must be what is folded from it later.
+                ends: ends.trunc_subsecs(0),
                 credential: *credential,
                 attempt: *attempt,
                 evicted,

@@ -7,7 +7,12 @@ use crate::values::{CredentialId, DisplayName, Email, SessionId};
 ///
 /// Names and fields are a storage contract: the log keeps them for ever. A variant or field is never renamed or
 /// given another meaning; what changes gets a new name. `tests/golden/` holds every form ever written.
+///
+/// New code reads old events: a field that is added is optional, and left out where it is not needed. Old code refuses
+/// new events: one with a field it does not know is as unreadable as one with a name it does not know, because to fold
+/// it without that field, after a roll-back, would be to decide and store something wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum UserEvent {
     /// Somebody registered with an address and a password.
     UserRegistered {
@@ -23,7 +28,7 @@ pub enum UserEvent {
     UserSignedIn {
         /// The session begun.
         session: SessionId,
-        /// When it ends at the latest, whatever is refreshed.
+        /// When it ends at the latest, whatever is refreshed; whole seconds.
         #[serde(with = "chrono::serde::ts_seconds")]
         ends: DateTime<Utc>,
         /// The verifier that was satisfied.

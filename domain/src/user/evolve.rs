@@ -4,7 +4,8 @@ use super::{Account, LiveSession, User, UserEvent};
 use crate::values::{SessionId, Version};
 
 impl User {
-    /// The user after one more event, which happened at `at` in the commit numbered `version`.
+    /// The user after one more event, which happened at `at` (as the log keeps it, in whole milliseconds) in the
+    /// commit numbered `version`.
     ///
     /// Total, and without judgement: an event is a fact. One that does not fit changes nothing.
     #[must_use]

@@ -33,6 +33,10 @@ impl Email {
             return Err(Fault::LocalPartNotAscii);
         }
         let domain = idna::domain_to_ascii_strict(domain).map_err(|_| Fault::NotAnAddress)?;
+        // A top-level domain begins with a letter (RFC 1123, section 2.1); `127.0.0.1` and `0x7f.1` are hosts.
+        if !domain.rsplit('.').next().is_some_and(|top| top.starts_with(|c: char| c.is_ascii_lowercase())) {
+            return Err(Fault::NotAnAddress);
+        }
         let address = format!("{}@{domain}", local.to_ascii_lowercase());
         if address.len() > MAX_OCTETS {
             return Err(Fault::TooManyBytes(MAX_OCTETS));
@@ -107,6 +111,10 @@ mod tests {
             "ada lovelace@example.com",
             "\"ada lovelace\"@example.com",
             "ada@[127.0.0.1]",
+            "ada@127.0.0.1",
+            "ada@１２７.0.0.1",
+            "ada@0x7f.1",
+            "ada@example.com.",
             "Ada <ada@example.com>",
             "ada@-example.com",
             "ada..l@example.com",

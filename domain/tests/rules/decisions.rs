@@ -1,0 +1,176 @@
+//! Every branch of `decide`.
+
+use chrono::TimeDelta;
+use domain::{Command, Email, MAX_SESSIONS, Rejection, UserEvent};
+
+use crate::fixture::{
+    a_month_later, ada, credential, end_reused, given, minute, register, registered, reused, session,
+    sign_in, sign_out, signed_in, signed_in_until, signed_out,
+};
+
+/// Ada with as many sessions as she may have: numbers 1 to 50.
+fn with_all_her_sessions() -> Vec<UserEvent> {
+    std::iter::once(registered()).chain((1..=50).map(signed_in)).collect()
+}
+
+/// The sign-in that [`sign_in`] of this number leads to, with those who made room for it.
+fn signed_in_instead_of(
+    number: u32,
+    evicted: Option<u128>,
+    lapsed: impl IntoIterator<Item = u128>,
+) -> UserEvent {
+    UserEvent::UserSignedIn {
+        session: session(number.into()),
+        ends: a_month_later(),
+        credential: credential(1),
+        attempt: number.into(),
+        evicted: evicted.map(session),
+        lapsed: lapsed.into_iter().map(session).collect(),
+    }
+}
+
+#[test]
+fn an_unknown_user_can_register() {
+    given([]).when(&register()).then([registered()]);
+}
+
+#[test]
+fn a_user_can_register_without_a_name() {
+    given([])
+        .when(&Command::Register { email: ada(), name: None, credential: credential(1) })
+        .then([UserEvent::UserRegistered { email: ada(), name: None, credential: credential(1) }]);
+}
+
+#[test]
+fn a_user_registers_once() {
+    given([registered()]).when(&register()).then_refused(Rejection::AlreadyRegistered);
+}
+
+#[test]
+fn who_is_not_registered_can_only_register() {
+    for command in [sign_in(1), sign_out(1), end_reused(1)] {
+        given([]).when(&command).then_refused(Rejection::NotRegistered);
+    }
+}
+
+#[test]
+fn a_verified_password_begins_a_session() {
+    given([registered()]).when(&sign_in(3)).then([signed_in_instead_of(3, None, [])]);
+}
+
+#[test]
+fn a_stale_credential_signs_nobody_in() {
+    let command = Command::SignIn {
+        email: ada(),
+        credential: credential(2),
+        attempt: 1,
+        session: session(1),
+        ends: a_month_later(),
+    };
+    given([registered()]).when(&command).then_refused(Rejection::CredentialMismatch);
+}
+
+#[test]
+fn another_address_signs_nobody_in() {
+    let command = Command::SignIn {
+        email: Email::parse("augusta@example.com").unwrap(),
+        credential: credential(1),
+        attempt: 1,
+        session: session(1),
+        ends: a_month_later(),
+    };
+    given([registered()]).when(&command).then_refused(Rejection::CredentialMismatch);
+}
+
+#[test]
+fn a_session_ends_on_a_whole_second_because_the_log_keeps_no_more() {
+    let command = Command::SignIn {
+        email: ada(),
+        credential: credential(1),
+        attempt: 1,
+        session: session(1),
+        ends: a_month_later() + TimeDelta::milliseconds(999),
+    };
+    given([registered()]).when(&command).then([signed_in_instead_of(1, None, [])]);
+}
+
+#[test]
+fn with_one_session_less_than_the_most_nobody_gives_way() {
+    let mut history = with_all_her_sessions();
+    history.pop();
+    given(history).when(&sign_in(50)).then([signed_in_instead_of(50, None, [])]);
+}
+
+#[test]
+fn with_fifty_sessions_the_oldest_gives_way() {
+    assert_eq!(MAX_SESSIONS, 50);
+    given(with_all_her_sessions()).when(&sign_in(51)).then([signed_in_instead_of(51, Some(1), [])]);
+}
+
+#[test]
+fn the_oldest_is_the_one_that_began_first_not_the_one_that_ends_first() {
+    let mut history = with_all_her_sessions();
+    history[1] = signed_in_until(1, a_month_later() + TimeDelta::days(1));
+    given(history).when(&sign_in(51)).then([signed_in_instead_of(51, Some(1), [])]);
+}
+
+#[test]
+fn a_session_that_was_ended_makes_room_for_another() {
+    let history = with_all_her_sessions().into_iter().chain([signed_out(7)]);
+    given(history).when(&sign_in(51)).then([signed_in_instead_of(51, None, [])]);
+}
+
+#[test]
+fn lapsed_sessions_are_forgotten_and_do_not_count() {
+    let mut history = with_all_her_sessions();
+    history[2] = signed_in_until(2, minute(100));
+    history[9] = signed_in_until(9, minute(110));
+    given(history).at(minute(120)).when(&sign_in(51)).then([signed_in_instead_of(51, None, [2, 9])]);
+}
+
+#[test]
+fn a_session_has_lapsed_at_the_very_moment_it_ends() {
+    let history = || [registered(), signed_in(1)];
+    let ends = a_month_later();
+    given(history()).at(ends).when(&sign_in(2)).then([signed_in_instead_of(2, None, [1])]);
+    given(history()).at(ends - TimeDelta::milliseconds(1)).when(&sign_in(2)).then([signed_in_instead_of(
+        2,
+        None,
+        [],
+    )]);
+}
+
+#[test]
+fn signing_out_ends_the_session() {
+    given([registered(), signed_in(1), signed_in(2)]).when(&sign_out(1)).then([signed_out(1)]);
+}
+
+#[test]
+fn a_lapsed_session_can_still_be_ended() {
+    let history = || [registered(), signed_in(1)];
+    let later = a_month_later() + TimeDelta::days(1);
+    given(history()).at(later).when(&sign_out(1)).then([signed_out(1)]);
+    given(history()).at(later).when(&end_reused(1)).then([reused(1)]);
+}
+
+#[test]
+fn signing_out_of_an_unknown_session_is_nothing() {
+    given([registered(), signed_in(1)]).when(&sign_out(2)).then_nothing();
+}
+
+#[test]
+fn signing_out_twice_says_the_same_thing_once() {
+    given([registered(), signed_in(1), signed_out(1)]).when(&sign_out(1)).then_nothing();
+}
+
+#[test]
+fn a_spent_token_that_comes_back_ends_its_session() {
+    given([registered(), signed_in(1), signed_in(2)]).when(&end_reused(2)).then([reused(2)]);
+}
+
+#[test]
+fn a_spent_token_of_a_session_that_is_over_ends_nothing() {
+    given([registered(), signed_in(1)]).when(&end_reused(2)).then_nothing();
+    given([registered(), signed_in(1), reused(1)]).when(&end_reused(1)).then_nothing();
+    given([registered(), signed_in(1), signed_out(1)]).when(&end_reused(1)).then_nothing();
+}

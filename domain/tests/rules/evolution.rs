@@ -1,0 +1,94 @@
+//! Every branch of `evolve`.
+
+use domain::{Account, DisplayName, Email, LiveSession, User, UserEvent, Version};
+
+use crate::fixture::{
+    Given, a_month_later, ada, credential, given, minute, noon, registered, reused, session, signed_in,
+    signed_out,
+};
+
+#[track_caller]
+fn account(given: Given) -> Account {
+    match given.user {
+        User::Registered(account) => account,
+        User::Unregistered => panic!("not registered"),
+    }
+}
+
+#[test]
+fn a_registered_user_has_what_was_registered() {
+    let expected = Account {
+        email: ada(),
+        email_verified: false,
+        name: Some(DisplayName::parse("Ada").unwrap()),
+        credential: credential(1),
+        sessions: vec![],
+        last_success: 0,
+        created_at: noon(),
+        updated_at: noon(),
+        profile_version: Version::new(1),
+    };
+    assert_eq!(account(given([registered()])), expected);
+}
+
+#[test]
+fn a_sign_in_adds_its_session_as_the_youngest() {
+    let account = account(given([registered(), signed_in(2), signed_in(1)]));
+    let live = |number| LiveSession { id: session(number), ends: a_month_later() };
+    assert_eq!(account.sessions, [live(2), live(1)]);
+}
+
+#[test]
+fn a_sign_in_removes_who_gave_way_and_who_lapsed() {
+    let sign_in = UserEvent::UserSignedIn {
+        session: session(9),
+        ends: a_month_later(),
+        credential: credential(1),
+        attempt: 9,
+        evicted: Some(session(1)),
+        lapsed: vec![session(2), session(4)],
+    };
+    let history = std::iter::once(registered()).chain((1..=5).map(signed_in)).chain([sign_in]);
+    assert_eq!(given(history).sessions(), [session(3), session(5), session(9)]);
+}
+
+#[test]
+fn an_attempt_that_overtook_another_in_the_log_is_not_taken_back() {
+    assert_eq!(account(given([registered(), signed_in(7), signed_in(6)])).last_success, 7);
+}
+
+#[test]
+fn what_happens_to_sessions_changes_no_profile() {
+    let account = account(given([registered(), signed_in(1), signed_in(2), signed_out(1), reused(2)]));
+    assert_eq!((account.updated_at, account.profile_version), (noon(), Version::new(1)));
+}
+
+#[test]
+fn a_session_ends_by_signing_out_or_by_the_reuse_of_its_token() {
+    let history = || [registered(), signed_in(1), signed_in(2), signed_in(3)];
+    assert_eq!(given(history().into_iter().chain([signed_out(2)])).sessions(), [session(1), session(3)]);
+    assert_eq!(given(history().into_iter().chain([reused(2)])).sessions(), [session(1), session(3)]);
+}
+
+#[test]
+fn an_event_that_does_not_fit_changes_nothing() {
+    for event in [signed_in(1), signed_out(1), reused(1)] {
+        assert_eq!(User::Unregistered.evolve(&event, noon(), Version::new(1)), User::Unregistered);
+    }
+    let ada = given([registered(), signed_in(1)]).user;
+    let again = UserEvent::UserRegistered { email: another_address(), name: None, credential: credential(2) };
+    for event in [again, signed_out(2), reused(2)] {
+        assert_eq!(ada.clone().evolve(&event, minute(5), Version::new(3)), ada);
+    }
+}
+
+fn another_address() -> Email {
+    Email::parse("augusta@example.com").unwrap()
+}
+
+#[test]
+fn a_time_before_the_last_one_is_taken_as_it_is() {
+    let earlier = minute(-60);
+    let user = User::Unregistered.evolve(&registered(), earlier, Version::new(1));
+    assert_eq!(user.account().map(|account| account.created_at), Some(earlier));
+}

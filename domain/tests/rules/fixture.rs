@@ -1,0 +1,148 @@
+//! `given(events).when(command).then(events)`, and the people and times that the tests speak of.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{
+    Command, CredentialId, DisplayName, Email, Rejection, SessionId, User, UserEvent, Version, decide,
+};
+use uuid::Uuid;
+
+/// Ada's first day: the time of the first commit, unless a test says otherwise.
+pub(crate) fn noon() -> DateTime<Utc> {
+    "2026-11-22T12:00:00.250Z".parse().unwrap()
+}
+
+/// That many minutes after noon.
+pub(crate) fn minute(minutes: i64) -> DateTime<Utc> {
+    noon() + TimeDelta::minutes(minutes)
+}
+
+/// Thirty days after noon, in whole seconds: when sessions end, unless a test says otherwise.
+pub(crate) fn a_month_later() -> DateTime<Utc> {
+    "2026-12-22T12:00:00Z".parse().unwrap()
+}
+
+pub(crate) fn ada() -> Email {
+    Email::parse("ada@example.com").unwrap()
+}
+
+pub(crate) fn credential(number: u128) -> CredentialId {
+    CredentialId::new(Uuid::from_u128(0x0193_0000_0000_7000_8000_00c0_0000_0000 + number))
+}
+
+pub(crate) fn session(number: u128) -> SessionId {
+    SessionId::new(Uuid::from_u128(0x0193_0000_0000_7000_8000_0050_0000_0000 + number))
+}
+
+pub(crate) fn registered() -> UserEvent {
+    UserEvent::UserRegistered {
+        email: ada(),
+        name: Some(DisplayName::parse("Ada").unwrap()),
+        credential: credential(1),
+    }
+}
+
+/// Session `number`, begun by the attempt of that number.
+pub(crate) fn signed_in(number: u32) -> UserEvent {
+    signed_in_until(number, a_month_later())
+}
+
+pub(crate) fn signed_in_until(number: u32, ends: DateTime<Utc>) -> UserEvent {
+    UserEvent::UserSignedIn {
+        session: session(number.into()),
+        ends,
+        credential: credential(1),
+        attempt: number.into(),
+        evicted: None,
+        lapsed: vec![],
+    }
+}
+
+pub(crate) fn signed_out(number: u128) -> UserEvent {
+    UserEvent::UserSignedOut { session: session(number) }
+}
+
+pub(crate) fn reused(number: u128) -> UserEvent {
+    UserEvent::RefreshTokenReused { session: session(number) }
+}
+
+pub(crate) fn register() -> Command {
+    Command::Register {
+        email: ada(),
+        name: Some(DisplayName::parse("Ada").unwrap()),
+        credential: credential(1),
+    }
+}
+
+/// Asks for session `number` by the attempt of that number, with Ada's address and her first credential.
+pub(crate) fn sign_in(number: u32) -> Command {
+    Command::SignIn {
+        email: ada(),
+        credential: credential(1),
+        attempt: number.into(),
+        session: session(number.into()),
+        ends: a_month_later(),
+    }
+}
+
+pub(crate) fn sign_out(number: u128) -> Command {
+    Command::SignOut { session: session(number) }
+}
+
+pub(crate) fn end_reused(number: u128) -> Command {
+    Command::EndReusedSession { session: session(number) }
+}
+
+/// A user with this history: a commit for every event, a minute apart, from noon on.
+pub(crate) fn given(events: impl IntoIterator<Item = UserEvent>) -> Given {
+    let mut given = Given { user: User::Unregistered, version: Version::NONE, now: noon() };
+    for event in events {
+        given.version = given.version.next();
+        given.user = given.user.evolve(&event, given.now, given.version);
+        given.now += TimeDelta::minutes(1);
+    }
+    given
+}
+
+#[derive(Clone)]
+pub(crate) struct Given {
+    pub(crate) user: User,
+    version: Version,
+    now: DateTime<Utc>,
+}
+
+impl Given {
+    /// The command is decided at this time instead of a minute after the last commit.
+    pub(crate) fn at(mut self, now: DateTime<Utc>) -> Self {
+        self.now = now;
+        self
+    }
+
+    pub(crate) fn when(self, command: &Command) -> Outcome {
+        Outcome(decide(&self.user, command, self.now))
+    }
+
+    /// The sessions that the fold knows, oldest first.
+    pub(crate) fn sessions(&self) -> Vec<SessionId> {
+        self.user.account().map_or(vec![], |account| account.sessions.iter().map(|live| live.id).collect())
+    }
+}
+
+#[must_use]
+pub(crate) struct Outcome(Result<Vec<UserEvent>, Rejection>);
+
+impl Outcome {
+    #[track_caller]
+    pub(crate) fn then(self, events: impl IntoIterator<Item = UserEvent>) {
+        assert_eq!(self.0, Ok(events.into_iter().collect()));
+    }
+
+    #[track_caller]
+    pub(crate) fn then_nothing(self) {
+        self.then([]);
+    }
+
+    #[track_caller]
+    pub(crate) fn then_refused(self, rejection: Rejection) {
+        assert_eq!(self.0, Err(rejection));
+    }
+}

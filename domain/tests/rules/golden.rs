@@ -1,0 +1,129 @@
+//! Stored forms, written down. Lines are only ever added to the files in `tests/golden`: what was stored once is read
+//! for ever. When a test here asks for a line, the code writes a form that the file does not hold yet; append it. When
+//! a line no longer loads, the code cannot read what is in people's logs; mend the code.
+
+use std::collections::BTreeSet;
+
+use domain::{FOLD, User, UserEvent};
+use serde::{Deserialize, Serialize};
+
+use crate::fixture::{
+    a_month_later, ada, credential, given, registered, reused, session, signed_in, signed_out,
+};
+
+const EVENTS: &str = include_str!("../golden/events.jsonl");
+const DOCUMENTS: &str = include_str!("../golden/documents.jsonl");
+
+/// Every form of every event that this code writes; the fullest form of an event last.
+fn written_today() -> Vec<UserEvent> {
+    let sign_in = |evicted, lapsed| UserEvent::UserSignedIn {
+        session: session(3),
+        ends: a_month_later(),
+        credential: credential(1),
+        attempt: 12,
+        evicted,
+        lapsed,
+    };
+    vec![
+        UserEvent::UserRegistered { email: ada(), name: None, credential: credential(1) },
+        registered(),
+        sign_in(None, vec![]),
+        sign_in(Some(session(1)), vec![]),
+        sign_in(None, vec![session(2)]),
+        sign_in(Some(session(1)), vec![session(2), session(4)]),
+        signed_out(1),
+        reused(1),
+    ]
+}
+
+/// The stored names of all variants, which serde tells whoever asks for one that does not exist.
+fn names_of_all_events() -> BTreeSet<String> {
+    let error = serde_json::from_str::<UserEvent>(r#"{"":{}}"#).unwrap_err().to_string();
+    error.split('`').skip(3).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_event_ever_stored_loads_and_is_stored_the_same_way() {
+    for line in EVENTS.lines() {
+        let event: UserEvent = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(serde_json::to_string(&event).unwrap(), line);
+    }
+}
+
+#[test]
+fn every_event_is_among_the_golden_lines() {
+    let names = |events: Vec<UserEvent>| -> BTreeSet<String> {
+        events.iter().map(|event| event.name().to_owned()).collect()
+    };
+    let stored = EVENTS.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(names_of_all_events().contains("UserRegistered"));
+    assert_eq!(names(stored), names_of_all_events());
+    assert_eq!(names(written_today()), names_of_all_events());
+}
+
+#[test]
+fn what_is_stored_today_is_among_the_golden_lines_and_its_fullest_form_is_the_last() {
+    let events = written_today();
+    for event in &events {
+        let line = serde_json::to_string(event).unwrap();
+        assert!(EVENTS.lines().any(|golden| golden == line), "not in tests/golden/events.jsonl: {line}");
+    }
+    for name in names_of_all_events() {
+        let prefix = format!("{{\"{name}\":");
+        let fullest = events.iter().rfind(|event| event.name() == name).unwrap();
+        let last = EVENTS.lines().rfind(|line| line.starts_with(&prefix));
+        assert_eq!(last, Some(&*serde_json::to_string(fullest).unwrap()));
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Golden {
+    /// The number of the code that made the document.
+    fold: u32,
+    document: User,
+}
+
+/// Documents of histories that pass every branch of the fold, as this code stores them.
+fn folded_today() -> Vec<String> {
+    let nameless = UserEvent::UserRegistered { email: ada(), name: None, credential: credential(1) };
+    let making_room = UserEvent::UserSignedIn {
+        session: session(5),
+        ends: a_month_later(),
+        credential: credential(1),
+        attempt: 4,
+        evicted: Some(session(1)),
+        lapsed: vec![session(2)],
+    };
+    let histories = [
+        vec![nameless],
+        vec![registered()],
+        vec![registered(), signed_in(1)],
+        vec![registered(), signed_in(1), signed_in(2), signed_in(7), making_room],
+        vec![registered(), signed_in(1), signed_in(2), signed_in(3), signed_out(1), reused(3)],
+        vec![registered(), signed_in(1), registered(), signed_out(9)],
+    ];
+    histories
+        .into_iter()
+        .map(|history| serde_json::to_string(&Golden { fold: FOLD, document: given(history).user }).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_document_that_changes_has_another_fold_number() {
+    let tag = format!("{{\"fold\":{FOLD},");
+    let golden: Vec<&str> = DOCUMENTS.lines().filter(|line| line.starts_with(&tag)).collect();
+    let today = folded_today();
+    assert_eq!(golden, today, "raise FOLD and append to tests/golden/documents.jsonl:\n{}", today.join("\n"));
+}
+
+#[test]
+fn every_document_of_this_fold_loads_and_is_stored_the_same_way() {
+    for line in DOCUMENTS.lines() {
+        let fold = serde_json::from_str::<serde_json::Value>(line).unwrap()["fold"].as_u64().unwrap();
+        assert!(fold <= FOLD.into(), "FOLD was lowered: {line}");
+        if fold == u64::from(FOLD) {
+            let golden: Golden = serde_json::from_str(line).unwrap();
+            assert_eq!(serde_json::to_string(&golden).unwrap(), line);
+        }
+    }
+}

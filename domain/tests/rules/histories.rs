@@ -1,0 +1,299 @@
+//! Properties of random histories: commands in any order, at times that also run backwards.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{Command, DisplayName, Email, MAX_SESSIONS, SessionId, User, UserEvent, Version, decide};
+use proptest::prelude::{
+    Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
+};
+use uuid::Uuid;
+
+use crate::fixture::{ada, credential, end_reused, given, noon, register, registered, session, sign_out};
+
+/// One command of a history. Sessions are named by the sign-in that began them, counted from 0.
+#[derive(Debug, Clone)]
+enum Ask {
+    Register,
+    SignIn { address_is_hers: bool, credential_is_hers: bool, lasts: TimeDelta, attempt: u64 },
+    SignOut(usize),
+    EndReused(usize),
+}
+
+fn asks() -> impl Strategy<Value = Ask> {
+    let sign_in =
+        (any::<u8>(), 1..60 * 24 * 3_600_000_i64, 0..500_u64).prop_map(|(right, lasts, attempt)| {
+            Ask::SignIn {
+                address_is_hers: right % 16 != 0,
+                credential_is_hers: right % 16 != 1,
+                // Milliseconds, which the log does not keep for the end of a session.
+                lasts: TimeDelta::milliseconds(lasts),
+                attempt,
+            }
+        });
+    prop_oneof![
+        1 => Just(Ask::Register),
+        12 => sign_in,
+        2 => (0..100_usize).prop_map(Ask::SignOut),
+        1 => (0..100_usize).prop_map(Ask::EndReused),
+    ]
+}
+
+/// One commit: a command that led to something.
+#[derive(Debug)]
+struct Commit {
+    before: User,
+    events: Vec<UserEvent>,
+    at: DateTime<Utc>,
+    version: Version,
+    after: User,
+}
+
+/// Lives a history: decides one command after another, each at its time, and folds what comes of it.
+fn live(steps: Vec<(Ask, i64)>) -> Vec<Commit> {
+    let (mut user, mut version, mut now, mut begun) = (User::Unregistered, Version::NONE, noon(), 0);
+    let mut log = vec![];
+    for (ask, seconds) in steps {
+        now += TimeDelta::seconds(seconds);
+        let command = match ask {
+            Ask::Register => register(),
+            Ask::SignIn { address_is_hers, credential_is_hers, lasts, attempt } => {
+                begun += 1;
+                Command::SignIn {
+                    email: if address_is_hers { ada() } else { Email::parse("eve@example.com").unwrap() },
+                    credential: credential(if credential_is_hers { 1 } else { 2 }),
+                    attempt,
+                    session: session(begun - 1),
+                    ends: now + lasts,
+                }
+            }
+            Ask::SignOut(number) => sign_out(number as u128),
+            Ask::EndReused(number) => end_reused(number as u128),
+        };
+        let decided = decide(&user, &command, now);
+        assert_eq!(decided, decide(&user, &command, now), "deciding is deterministic");
+        let Ok(events) = decided else { continue };
+        if events.is_empty() {
+            continue;
+        }
+        version = version.next();
+        let before = user.clone();
+        user = events.iter().fold(user, |user, event| user.evolve(event, now, version));
+        log.push(Commit { before, events, at: now, version, after: user.clone() });
+    }
+    log
+}
+
+/// Histories that begin with a registration, mostly, and are long enough for sessions to give way.
+fn histories() -> impl Strategy<Value = Vec<Commit>> {
+    let at = prop_oneof![40 => 0..3_600_i64, 2 => -86_400..0_i64, 1 => 0..20 * 86_400_i64];
+    let registers_first = prop_oneof![9 => Just(true), 1 => Just(false)];
+    (registers_first, proptest::collection::vec((asks(), at), 0..200)).prop_map(|(first, mut steps)| {
+        if first {
+            steps.insert(0, (Ask::Register, 0));
+        }
+        live(steps)
+    })
+}
+
+fn sessions(user: &User) -> BTreeSet<SessionId> {
+    user.account().map_or(BTreeSet::new(), |account| account.sessions.iter().map(|live| live.id).collect())
+}
+
+/// The session that an event began, if it began one, and those that it ended.
+fn begun_and_ended(event: &UserEvent) -> (Option<SessionId>, Vec<SessionId>) {
+    match event {
+        UserEvent::UserRegistered { .. } => (None, vec![]),
+        UserEvent::UserSignedIn { session, evicted, lapsed, .. } => {
+            (Some(*session), evicted.iter().chain(lapsed).copied().collect())
+        }
+        UserEvent::UserSignedOut { session } | UserEvent::RefreshTokenReused { session } => {
+            (None, vec![*session])
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_user_never_has_more_sessions_than_the_most(log in histories()) {
+        for commit in &log {
+            let account = commit.after.account().unwrap();
+            prop_assert!(account.sessions.len() <= MAX_SESSIONS);
+            prop_assert_eq!(sessions(&commit.after).len(), account.sessions.len(), "each is there once");
+        }
+    }
+
+    #[test]
+    fn a_session_gives_way_only_when_all_places_are_taken_by_the_living(log in histories()) {
+        for commit in &log {
+            for event in &commit.events {
+                let UserEvent::UserSignedIn { evicted, lapsed, .. } = event else { continue };
+                let before = &commit.before.account().unwrap().sessions;
+                let alive: Vec<_> = before.iter().filter(|live| live.ends > commit.at).collect();
+                let expected = (alive.len() == MAX_SESSIONS).then(|| alive[0].id);
+                prop_assert_eq!(*evicted, expected);
+                prop_assert_eq!(lapsed.len(), before.len() - alive.len());
+            }
+        }
+    }
+
+    #[test]
+    fn only_sessions_that_were_live_are_ended(log in histories()) {
+        for commit in &log {
+            for event in &commit.events {
+                for ended in begun_and_ended(event).1 {
+                    prop_assert!(sessions(&commit.before).contains(&ended));
+                    prop_assert!(!sessions(&commit.after).contains(&ended));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_session_that_ended_never_comes_back(log in histories()) {
+        let mut over = BTreeSet::new();
+        for commit in &log {
+            over.extend(commit.events.iter().flat_map(|event| begun_and_ended(event).1));
+            prop_assert!(over.is_disjoint(&sessions(&commit.after)));
+        }
+    }
+
+    #[test]
+    fn nothing_but_events_begins_and_ends_sessions(log in histories()) {
+        let mut expected = BTreeSet::new();
+        for commit in &log {
+            for event in &commit.events {
+                let (begun, ended) = begun_and_ended(event);
+                expected.retain(|session| !ended.contains(session));
+                expected.extend(begun);
+            }
+            prop_assert_eq!(&sessions(&commit.after), &expected);
+        }
+    }
+
+    #[test]
+    fn the_last_success_never_goes_back(log in histories()) {
+        for commit in &log {
+            let before = commit.before.account().map_or(0, |account| account.last_success);
+            prop_assert!(before <= commit.after.account().unwrap().last_success);
+        }
+    }
+
+    #[test]
+    fn a_document_is_read_as_it_was_written_at_every_step(log in histories()) {
+        for commit in &log {
+            let stored = serde_json::to_string(&commit.after).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<User>(&stored).unwrap(), &commit.after);
+        }
+    }
+
+    #[test]
+    fn a_log_that_was_stored_folds_to_what_its_commands_led_to(log in histories()) {
+        let mut replayed = User::Unregistered;
+        for commit in &log {
+            let stored = serde_json::to_string(&commit.events).unwrap();
+            for event in serde_json::from_str::<Vec<UserEvent>>(&stored).unwrap() {
+                replayed = replayed.evolve(&event, commit.at, commit.version);
+            }
+            prop_assert_eq!(&replayed, &commit.after);
+        }
+    }
+
+    #[test]
+    fn folding_on_from_a_stored_document_is_folding_from_the_first_commit(log in histories(), cut in any::<usize>()) {
+        let Some(last) = log.last() else { return Ok(()) };
+        let cut = cut % log.len();
+        let snapshot = serde_json::from_str(&serde_json::to_string(&log[cut].after).unwrap()).unwrap();
+        let folded = log[cut + 1..].iter().fold(snapshot, |user: User, commit| {
+            commit.events.iter().fold(user, |user, event| user.evolve(event, commit.at, commit.version))
+        });
+        prop_assert_eq!(&folded, &last.after);
+    }
+
+    #[test]
+    fn events_that_do_not_fit_change_nothing(log in histories()) {
+        for commit in &log {
+            for event in &commit.events {
+                let again = commit.after.clone().evolve(event, commit.at, commit.version.next());
+                match event {
+                    // Said twice, each of these finds nothing left to do.
+                    UserEvent::UserRegistered { .. }
+                    | UserEvent::UserSignedOut { .. }
+                    | UserEvent::RefreshTokenReused { .. } => prop_assert_eq!(&again, &commit.after),
+                    UserEvent::UserSignedIn { .. } => {}
+                }
+                if !matches!(event, UserEvent::UserRegistered { .. }) {
+                    let nobody = User::Unregistered.evolve(event, commit.at, commit.version);
+                    prop_assert_eq!(nobody, User::Unregistered);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn histories_are_long_enough_for_sessions_to_give_way_and_to_lapse() {
+    use proptest::strategy::ValueTree as _;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut evictions, mut lapses, mut ends) = (0, 0, 0);
+    for _ in 0..64 {
+        for commit in histories().new_tree(&mut runner).unwrap().current() {
+            for event in commit.events {
+                match event {
+                    UserEvent::UserRegistered { .. } => {}
+                    UserEvent::UserSignedIn { evicted, lapsed, .. } => {
+                        evictions += usize::from(evicted.is_some());
+                        lapses += lapsed.len();
+                    }
+                    UserEvent::UserSignedOut { .. } | UserEvent::RefreshTokenReused { .. } => ends += 1,
+                }
+            }
+        }
+    }
+    assert!(evictions > 10 && lapses > 100 && ends > 100, "{evictions}, {lapses}, {ends}");
+}
+
+#[test]
+fn a_document_with_all_its_sessions_fits_into_two_write_units() {
+    let name = DisplayName::parse("Augusta Ada King, Countess of Lovelace").unwrap();
+    let email = Email::parse("augusta.ada.king.lovelace@analytical-engine.example.com").unwrap();
+    let augusta = UserEvent::UserRegistered { email, name: Some(name), credential: credential(1) };
+    let mut user = User::Unregistered.evolve(&augusta, noon(), Version::new(1));
+    for number in 0..MAX_SESSIONS as u128 {
+        let signed_in = UserEvent::UserSignedIn {
+            session: session(number),
+            ends: noon() + TimeDelta::days(30),
+            credential: credential(1),
+            attempt: 1_000_000,
+            evicted: None,
+            lapsed: vec![],
+        };
+        user = user.evolve(&signed_in, noon(), Version::new(2));
+    }
+    assert_eq!(sessions(&user).len(), MAX_SESSIONS);
+    let octets = serde_json::to_vec(&user).unwrap().len();
+    assert!(octets < 2_048, "{octets} octets");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_end_of_a_session_is_read_as_it_was_written_whenever_it_is(seconds in any::<i64>(), number in any::<u128>()) {
+        let seconds = seconds % DateTime::<Utc>::MAX_UTC.timestamp();
+        let ends = DateTime::from_timestamp(seconds, 0).unwrap();
+        let signed_in = UserEvent::UserSignedIn {
+            session: SessionId::new(Uuid::from_u128(number)),
+            ends,
+            credential: credential(1),
+            attempt: 1,
+            evicted: None,
+            lapsed: vec![],
+        };
+        let user = given([registered(), signed_in]).user;
+        let stored = serde_json::to_string(&user).unwrap();
+        prop_assert_eq!(serde_json::from_str::<User>(&stored).unwrap(), user);
+    }
+}

@@ -1,0 +1,73 @@
+//! What deserialising takes and what it refuses. Values are trusted, forms are not: code that would overlook a part
+//! of an event would fold it wrongly, so it must fail to read the event, and the user is parked until code that knows
+//! it runs again.
+
+use domain::{User, UserEvent};
+use serde_json::{Value, json};
+
+use crate::fixture::{credential, given, registered, reused, session, signed_in, signed_out};
+
+fn event(stored: &Value) -> Result<UserEvent, String> {
+    serde_json::from_value(stored.clone()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn an_event_that_this_code_does_not_know_is_refused() {
+    assert!(event(&json!({"UserFlewToTheMoon": {"session": session(1)}})).is_err());
+}
+
+#[test]
+fn an_event_that_lacks_a_field_is_refused() {
+    let whole = serde_json::to_value(signed_in(1)).unwrap();
+    assert_eq!(event(&whole), Ok(signed_in(1)));
+    for field in ["session", "ends", "credential", "attempt"] {
+        let mut stored = whole.clone();
+        stored["UserSignedIn"].as_object_mut().unwrap().remove(field).unwrap();
+        assert!(event(&stored).is_err(), "{stored} was taken");
+    }
+}
+
+#[test]
+fn an_event_with_a_field_of_newer_code_is_refused_instead_of_folded_without_it() {
+    for known in [registered(), signed_in(1), signed_out(1), reused(1)] {
+        let mut stored = serde_json::to_value(&known).unwrap();
+        assert_eq!(event(&stored), Ok(known.clone()));
+        stored[known.name()]["since_then"] = json!(true);
+        assert!(event(&stored).is_err(), "{stored} was taken");
+    }
+}
+
+#[test]
+fn a_stored_value_that_today_would_be_refused_is_trusted() {
+    let stored = json!({"UserRegistered": {
+        "email": "\"ada lovelace\"@localhost",
+        "name": "x".repeat(300),
+        "credential": credential(1),
+    }});
+    assert_eq!(serde_json::to_value(event(&stored).unwrap()).unwrap(), stored);
+}
+
+#[test]
+fn a_document_of_another_form_is_refused() {
+    let whole = serde_json::to_value(given([registered(), signed_in(1)]).user).unwrap();
+    assert!(serde_json::from_value::<User>(whole.clone()).is_ok());
+    let mut more = whole.clone();
+    more["Registered"]["since_then"] = json!(true);
+    assert!(serde_json::from_value::<User>(more).is_err());
+    for field in ["email", "credential", "last_success", "created_at", "updated_at", "profile_version"] {
+        let mut less = whole.clone();
+        less["Registered"].as_object_mut().unwrap().remove(field).unwrap();
+        assert!(serde_json::from_value::<User>(less).is_err(), "taken without {field}");
+    }
+}
+
+#[test]
+fn a_document_whose_sessions_are_cut_off_is_refused() {
+    let mut stored = serde_json::to_value(given([registered(), signed_in(1), signed_in(2)]).user).unwrap();
+    let packed = stored["Registered"]["sessions"].as_str().unwrap().to_owned();
+    assert_eq!(packed.len(), 59, "two sessions of 22 octets, in base64");
+    for cut in ["A", "AAAA", &packed[..58], &packed[..56], "not base64!"] {
+        stored["Registered"]["sessions"] = json!(cut);
+        assert!(serde_json::from_value::<User>(stored.clone()).is_err(), "{cut:?} was taken");
+    }
+}
