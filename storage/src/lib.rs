@@ -1,4 +1,36 @@
-//! The only crate that knows DynamoDB.
+//! The only crate that knows DynamoDB: log, identifiers, views, sessions, and the sealing of all of it.
+//!
+//! Invariants: nothing here knows HTTP or Lambda; nothing in a table is personal or secret in clear; nobody updates
+//! or deletes a commit; what is refused rests on consistent reads.
 
+mod client;
+mod error;
+mod identifiers;
+mod items;
 pub mod keys;
+mod log;
+mod retry;
+mod seal;
+mod sessions;
+mod store;
 pub mod tables;
+mod vault;
+mod views;
+mod write;
+
+pub use client::client;
+pub use error::{Broken, ReadError, Unavailable};
+pub use identifiers::{Identifier, IdentifierCursor, IdentifierKey, IdentifierPage, Identifiers};
+pub use log::{
+    Commit, CommitHash, EventLog, Head, LogScan, Metadata, Recorded, Scanned, Segment, Snapshot, version_of,
+};
+pub use retry::NO_NEW_TRY_AFTER;
+pub use seal::OpenError;
+pub use sessions::{
+    CountError, Counted, Guessed, Guesses, Lifetimes, NewSession, RefreshToken, Rotation, Session,
+    SessionKeys, Sessions, TokenError,
+};
+pub use store::{Loaded, Store};
+pub use vault::{DataKey, Vault, VerifierKeys, WrappingKeys};
+pub use views::{Parked, Put, Replacing, StoredView, TornView, View, ViewCursor, ViewKeys, Views};
+pub use write::{Appended, Enclosed, ExecuteError, Intent};

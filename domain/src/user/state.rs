@@ -86,7 +86,7 @@ mod packed_sessions {
     ) -> Result<S::Ok, S::Error> {
         let mut packed = Vec::with_capacity(sessions.len() * (ID + ENDS));
         for session in sessions {
-            packed.extend_from_slice(session.id.uuid().as_bytes());
+            packed.extend_from_slice(session.id.as_bytes());
             packed.extend_from_slice(&session.ends.timestamp().to_be_bytes()[8 - ENDS..]);
         }
         serializer.serialize_str(&URL_SAFE_NO_PAD.encode(packed))

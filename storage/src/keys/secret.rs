@@ -1,6 +1,5 @@
 use std::fmt;
 
-use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;

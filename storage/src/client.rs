@@ -1,0 +1,24 @@
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+
+/// A transaction may take longer than anything else, and its outcome matters most.
+pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// A client of DynamoDB for requests that somebody waits for: short limits, and few, quick retries.
+pub fn client(config: &SdkConfig) -> Client {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_millis(500))
+        .operation_attempt_timeout(Duration::from_millis(1_500))
+        .operation_timeout(Duration::from_secs(4))
+        .build();
+    let retries = RetryConfig::standard().with_initial_backoff(Duration::from_millis(30));
+    let settings = aws_sdk_dynamodb::config::Builder::from(config)
+        .timeout_config(timeouts)
+        .retry_config(retries)
+        .build();
+    Client::from_conf(settings)
+}

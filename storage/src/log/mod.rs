@@ -1,0 +1,199 @@
+//! The event log: one item per commit, sealed, dense and chained.
+
+mod commit;
+mod scan;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{CommandId, User, UserId, Version};
+
+pub use commit::{Commit, CommitHash, Metadata, Recorded, version_of};
+pub(crate) use commit::{StoredCommit, sort_key};
+pub use scan::{LogScan, Scanned, Segment};
+
+use crate::error::{Broken, ReadError, Unavailable};
+use crate::items::{Item, s, text};
+use crate::vault::{DataKey, SORT_KEY as VAULT, Vault, WrappingKeys};
+
+/// The events table, for reading. Appending is done with [`crate::Store::execute`].
+#[derive(Debug, Clone)]
+pub struct EventLog {
+    pub(crate) client: Client,
+    pub(crate) table: String,
+    pub(crate) keys: WrappingKeys,
+}
+
+/// Where a log ends: the last commit's version and hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Head {
+    /// The version of the last commit.
+    pub version: Version,
+    /// Its hash.
+    pub hash: CommitHash,
+}
+
+/// A user as of some version.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// The fold of the commits up to the head.
+    pub user: User,
+    /// The last commit folded.
+    pub head: Head,
+}
+
+impl Snapshot {
+    /// Folds one more commit.
+    pub(crate) fn follow(&mut self, commit: &Commit, hash: CommitHash) {
+        self.user = commit.fold(std::mem::take(&mut self.user));
+        self.head = Head { version: commit.version, hash };
+    }
+}
+
+/// A walk along a user's log: where it stands, and the key it opens commits with.
+pub(crate) struct Walk {
+    pub head: Head,
+    pub key: DataKey,
+}
+
+impl EventLog {
+    /// The events table with the keys that open it.
+    pub const fn new(client: Client, table: String, keys: WrappingKeys) -> Self {
+        Self { client, table, keys }
+    }
+
+    /// Brings a snapshot up to the end of the log, read consistently, and returns the user's vault if it was seen.
+    ///
+    /// `vault` spares a request when more than one page follows. A user who does not exist stays at version 0.
+    pub async fn advance(
+        &self,
+        user: UserId,
+        snapshot: &mut Snapshot,
+        vault: Option<Vault>,
+    ) -> Result<Option<Vault>, ReadError> {
+        let from = snapshot.head;
+        self.walk(user, from, vault, |commit, hash| snapshot.follow(commit, hash)).await
+    }
+
+    /// Every commit of a user in order, from the first.
+    pub async fn history(&self, user: UserId, mut visit: impl FnMut(&Commit)) -> Result<(), ReadError> {
+        self.walk(user, Head::default(), None, |commit, _| visit(commit)).await.map(|_| ())
+    }
+
+    async fn walk(
+        &self,
+        user: UserId,
+        from: Head,
+        mut vault: Option<Vault>,
+        mut visit: impl FnMut(&Commit, CommitHash),
+    ) -> Result<Option<Vault>, ReadError> {
+        let mut head = from;
+        let mut key = None;
+        let mut start = None;
+        loop {
+            let page = self.page(user, from.version, start).await?;
+            let mut commits = Vec::with_capacity(page.items.len());
+            for item in &page.items {
+                if text(item, "item")? == VAULT {
+                    vault = Some(Vault::from_item(item)?);
+                } else {
+                    commits.push(StoredCommit::from_item(item)?);
+                }
+            }
+            if key.is_none() && !commits.is_empty() {
+                // The vault comes behind the last commit: on a later page, if there is one.
+                if vault.is_none() && page.next.is_some() {
+                    vault = self.vault(user).await?;
+                }
+                key = Some(self.keys.unwrap(vault.as_ref().ok_or(Broken::NoVault)?)?);
+            }
+            if let Some(key) = &key {
+                let mut walk = Walk { head, key: key.clone() };
+                for commit in &commits {
+                    let opened = walk.step(commit, &self.keys)?;
+                    visit(&opened, walk.head.hash);
+                }
+                head = walk.head;
+            }
+            match page.next {
+                Some(next) => start = Some(next),
+                None => return Ok(vault),
+            }
+        }
+    }
+
+    /// One page of a user's commits after `after`, then the vault; consistent.
+    async fn page(&self, user: UserId, after: Version, start: Option<Item>) -> Result<Page, Unavailable> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression("#user = :user AND #item > :after")
+            .expression_attribute_names("#user", "user")
+            .expression_attribute_names("#item", "item")
+            .expression_attribute_values(":user", s(user.to_string()))
+            .expression_attribute_values(":after", s(sort_key(after)))
+            .set_exclusive_start_key(start)
+            .send()
+            .await?;
+        Ok(Page { items: answer.items.unwrap_or_default(), next: answer.last_evaluated_key })
+    }
+
+    /// The vault, read consistently.
+    pub(crate) async fn vault(&self, user: UserId) -> Result<Option<Vault>, ReadError> {
+        let item = self.get(user, VAULT).await?;
+        Ok(item.as_ref().map(Vault::from_item).transpose()?)
+    }
+
+    /// The command that made a commit, read consistently; `None` if there is no such commit.
+    pub(crate) async fn command_at(
+        &self,
+        user: UserId,
+        version: Version,
+    ) -> Result<Option<String>, ReadError> {
+        let item = self.get(user, &sort_key(version)).await?;
+        Ok(item.map(|item| text(&item, "command").map(str::to_owned)).transpose()?)
+    }
+
+    async fn get(&self, user: UserId, sort_key: &str) -> Result<Option<Item>, Unavailable> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key(user, sort_key)))
+            .consistent_read(true)
+            .send()
+            .await?;
+        Ok(answer.item)
+    }
+}
+
+struct Page {
+    items: Vec<Item>,
+    next: Option<Item>,
+}
+
+pub(crate) fn key(user: UserId, sort_key: &str) -> Item {
+    Item::from([
+        ("user".to_owned(), AttributeValue::S(user.to_string())),
+        ("item".to_owned(), AttributeValue::S(sort_key.to_owned())),
+    ])
+}
+
+impl Walk {
+    /// Opens the next commit, which must be the one after the head, and moves the head to it.
+    pub(crate) fn step(&mut self, commit: &StoredCommit, keys: &WrappingKeys) -> Result<Commit, Broken> {
+        let expected = self.head.version.next();
+        if commit.version != expected {
+            return Err(Broken::Gap { expected, found: commit.version });
+        }
+        let opened = commit.open(self.head.hash, &keys.deployment, &self.key)?;
+        self.head = Head { version: commit.version, hash: commit.hash() };
+        Ok(opened)
+    }
+}
+
+/// Whether an item that stands in the way of a write was put there by this command.
+pub(crate) fn is_of(item: &Item, command: CommandId) -> bool {
+    text(item, "command").is_ok_and(|made_by| made_by == command.to_string())
+}

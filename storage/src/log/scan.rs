@@ -1,0 +1,158 @@
+use domain::{UserId, Version};
+
+use super::{EventLog, Snapshot, StoredCommit, Walk};
+use crate::error::{Broken, ReadError, Unavailable};
+use crate::items::{Item, text};
+use crate::vault::{SORT_KEY as VAULT, Vault};
+
+/// Commits of one user kept in memory until their vault comes, which a scan returns last. A longer log is read by
+/// Query instead, which asks for the vault first.
+const KEPT: usize = 2_000;
+
+/// One of several parts of the table, to be scanned beside the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Counted from 0.
+    pub index: u32,
+    /// How many there are.
+    pub total: u32,
+}
+
+/// A user met by a scan.
+#[derive(Debug)]
+pub struct Scanned {
+    /// The user.
+    pub user: UserId,
+    /// The fold of the whole log, or why it cannot be read.
+    pub outcome: Result<Snapshot, Broken>,
+}
+
+/// A user's items as they come from the pages of a scan.
+struct Run {
+    user: UserId,
+    commits: Vec<StoredCommit>,
+    vault: Option<Vault>,
+    /// Too long to be kept, or an item that cannot be read: left to a Query.
+    queried: bool,
+}
+
+/// A scan over one segment of the log that yields users, each folded from the first commit.
+///
+/// A user's items lie together and in order, so one fold is carried across pages. Where they do not add up (a gap,
+/// a missing vault: somebody was writing), the user is queried, consistently, before anything is said.
+pub struct LogScan<'a> {
+    log: &'a EventLog,
+    segment: Segment,
+    start: Option<Item>,
+    finished: bool,
+    run: Option<Run>,
+}
+
+impl EventLog {
+    /// Starts a scan over one segment.
+    pub const fn scan(&self, segment: Segment) -> LogScan<'_> {
+        LogScan { log: self, segment, start: None, finished: false, run: None }
+    }
+
+    /// Folds one user's whole log, read by Query.
+    pub async fn fold(&self, user: UserId) -> Result<Scanned, Unavailable> {
+        let mut snapshot = Snapshot::default();
+        let outcome = match self.advance(user, &mut snapshot, None).await {
+            Ok(_) => Ok(snapshot),
+            Err(ReadError::Broken(broken)) => Err(broken),
+            Err(ReadError::Unavailable(unavailable)) => return Err(unavailable),
+        };
+        Ok(Scanned { user, outcome })
+    }
+}
+
+impl LogScan<'_> {
+    /// The users completed by the next page; `None` after the last page. May be empty in between.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; the scan can be asked again and goes on where it stood.
+    pub async fn next(&mut self) -> Result<Option<Vec<Scanned>>, Unavailable> {
+        if self.finished {
+            return Ok(None);
+        }
+        let answer = self
+            .log
+            .client
+            .scan()
+            .table_name(&self.log.table)
+            .consistent_read(true)
+            .segment(i32::try_from(self.segment.index).unwrap_or(i32::MAX))
+            .total_segments(i32::try_from(self.segment.total).unwrap_or(i32::MAX))
+            .set_exclusive_start_key(self.start.clone())
+            .send()
+            .await?;
+        let mut complete = Vec::new();
+        for item in answer.items.unwrap_or_default() {
+            complete.extend(self.take(&item));
+        }
+        self.start = answer.last_evaluated_key;
+        if self.start.is_none() {
+            self.finished = true;
+            complete.extend(self.run.take());
+        }
+        let mut scanned = Vec::with_capacity(complete.len());
+        for run in complete {
+            scanned.push(self.settle(run).await?);
+        }
+        Ok(Some(scanned))
+    }
+
+    /// Adds an item to the run; returns the run before it, if that was another user's.
+    fn take(&mut self, item: &Item) -> Option<Run> {
+        let Some(user) = text(item, "user").ok().and_then(|user| user.parse().ok()) else {
+            // Not a user's item. Nothing of ours writes such a thing, and no user's log is touched by it.
+            tracing::warn!("the events table holds an item whose key is no user id");
+            return None;
+        };
+        let before = match &self.run {
+            Some(run) if run.user == user => None,
+            _ => self.run.replace(Run { user, commits: Vec::new(), vault: None, queried: false }),
+        };
+        if let Some(run) = &mut self.run {
+            run.add(item);
+        }
+        before
+    }
+
+    async fn settle(&self, run: Run) -> Result<Scanned, Unavailable> {
+        match run.fold(self.log) {
+            Some(snapshot) => Ok(Scanned { user: run.user, outcome: Ok(snapshot) }),
+            None => self.log.fold(run.user).await,
+        }
+    }
+}
+
+impl Run {
+    fn add(&mut self, item: &Item) {
+        if self.queried {
+            return;
+        }
+        if text(item, "item") == Ok(VAULT) {
+            self.vault = Vault::from_item(item).ok();
+        } else if let (Ok(commit), true) = (StoredCommit::from_item(item), self.commits.len() < KEPT) {
+            self.commits.push(commit);
+        } else {
+            self.commits = Vec::new();
+            self.queried = true;
+        }
+    }
+
+    fn fold(&self, log: &EventLog) -> Option<Snapshot> {
+        if self.queried || self.commits.first()?.version != Version::NONE.next() {
+            return None;
+        }
+        let key = log.keys.unwrap(self.vault.as_ref()?).ok()?;
+        let mut snapshot = Snapshot::default();
+        let mut walk = Walk { head: snapshot.head, key };
+        for commit in &self.commits {
+            let opened = walk.step(commit, &log.keys).ok()?;
+            snapshot.follow(&opened, walk.head.hash);
+        }
+        Some(snapshot)
+    }
+}

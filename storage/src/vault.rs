@@ -1,0 +1,169 @@
+//! The vault: a user's secrets, one item beside the user's commits. Destroying it makes the commits unreadable.
+
+use aws_lc_rs::digest;
+use domain::{CredentialId, UserId};
+use zeroize::Zeroizing;
+
+use crate::error::{Broken, Unavailable};
+use crate::items::{Item, b, octets, s, text};
+use crate::keys::{KeyId, Ring, Secret};
+use crate::seal::{Binding, Purpose, open, seal, user_key};
+
+/// The vault's sort key: behind every commit, so that one Query returns both.
+pub(crate) const SORT_KEY: &str = "vault";
+
+/// What wraps data keys.
+#[derive(Debug, Clone)]
+pub struct WrappingKeys {
+    pub(crate) deployment: String,
+    ring: Ring<Secret>,
+}
+
+/// What seals verifiers.
+#[derive(Debug, Clone)]
+pub struct VerifierKeys {
+    deployment: String,
+    ring: Ring<Secret>,
+}
+
+/// A user's vault, as it lies in the table.
+#[derive(Debug, Clone)]
+pub struct Vault {
+    user: UserId,
+    data_key: Vec<u8>,
+    /// The id of the verifier, which the user's log names, too.
+    pub credential: CredentialId,
+    verifier: Vec<u8>,
+}
+
+/// The key that seals a user's commits. Its id follows from it.
+#[derive(Debug, Clone)]
+pub struct DataKey {
+    id: KeyId,
+    key: Secret,
+}
+
+impl DataKey {
+    /// A new key for a new user.
+    pub fn random() -> Result<Self, Unavailable> {
+        Self::of(Secret::random()?).ok_or_else(|| Unavailable::because("no id for a data key"))
+    }
+
+    fn of(key: Secret) -> Option<Self> {
+        let mut labelled = Zeroizing::new(b"annals data key id".to_vec());
+        labelled.extend_from_slice(key.expose());
+        let hash = digest::digest(&digest::SHA256, &labelled);
+        let octets = hash.as_ref().first_chunk::<4>()?;
+        let id = KeyId::parse(&format!("{:08x}", u32::from_be_bytes(*octets)))?;
+        Some(Self { id, key })
+    }
+
+    pub(crate) const fn current(&self) -> (&KeyId, &Secret) {
+        (&self.id, &self.key)
+    }
+
+    pub(crate) fn get(&self, id: &KeyId) -> Option<Secret> {
+        (self.id == *id).then(|| self.key.clone())
+    }
+}
+
+impl WrappingKeys {
+    /// The keys of this deployment.
+    pub const fn new(deployment: String, ring: Ring<Secret>) -> Self {
+        Self { deployment, ring }
+    }
+
+    const fn binding(&self, user: UserId) -> Binding<'_> {
+        Binding {
+            deployment: self.deployment.as_str(),
+            purpose: Purpose::DataKey,
+            user,
+            item: SORT_KEY,
+            also: &[],
+        }
+    }
+
+    fn wrap(&self, user: UserId, key: &DataKey) -> Result<Vec<u8>, Unavailable> {
+        let (id, wrapping) = self.ring.current();
+        let wrapping = user_key(wrapping, Purpose::DataKey, user)?;
+        Ok(seal((id, &wrapping), &self.binding(user), key.key.expose())?)
+    }
+
+    /// Opens the data key in a vault.
+    pub(crate) fn unwrap(&self, vault: &Vault) -> Result<DataKey, Broken> {
+        let wrapping = |id: &KeyId| user_key(self.ring.get(id)?, Purpose::DataKey, vault.user).ok();
+        let plain = open(&vault.data_key, wrapping, &self.binding(vault.user)).map_err(Broken::DataKey)?;
+        let plain = Zeroizing::new(plain);
+        let key = <[u8; 32]>::try_from(plain.as_slice()).map_err(|_| Broken::Attribute("data_key"))?;
+        DataKey::of(Secret::new(key)).ok_or(Broken::Attribute("data_key"))
+    }
+}
+
+impl VerifierKeys {
+    /// The keys of this deployment.
+    pub const fn new(deployment: String, ring: Ring<Secret>) -> Self {
+        Self { deployment, ring }
+    }
+
+    fn seal(&self, user: UserId, credential: CredentialId, phc: &str) -> Result<Vec<u8>, Unavailable> {
+        let (id, key) = self.ring.current();
+        let key = user_key(key, Purpose::Verifier, user)?;
+        let also: &[&[u8]] = &[credential.as_bytes()];
+        Ok(seal((id, &key), &self.binding(user, also), phc.as_bytes())?)
+    }
+
+    /// Opens the verifier of a vault, a PHC string.
+    pub fn open(&self, vault: &Vault) -> Result<Zeroizing<String>, Broken> {
+        let key = |id: &KeyId| user_key(self.ring.get(id)?, Purpose::Verifier, vault.user).ok();
+        let also: &[&[u8]] = &[vault.credential.as_bytes()];
+        let plain = open(&vault.verifier, key, &self.binding(vault.user, also)).map_err(Broken::Verifier)?;
+        String::from_utf8(plain).map(Zeroizing::new).map_err(|_| Broken::Attribute("verifier"))
+    }
+
+    const fn binding<'a>(&'a self, user: UserId, also: &'a [&'a [u8]]) -> Binding<'a> {
+        Binding {
+            deployment: self.deployment.as_str(),
+            purpose: Purpose::Verifier,
+            user,
+            item: SORT_KEY,
+            also,
+        }
+    }
+}
+
+impl Vault {
+    /// A vault for a new user.
+    pub(crate) fn new(
+        user: UserId,
+        wrapping: &WrappingKeys,
+        key: &DataKey,
+        verifiers: &VerifierKeys,
+        (credential, phc): (CredentialId, &str),
+    ) -> Result<Self, Unavailable> {
+        Ok(Self {
+            user,
+            data_key: wrapping.wrap(user, key)?,
+            credential,
+            verifier: verifiers.seal(user, credential, phc)?,
+        })
+    }
+
+    pub(crate) fn into_item(self) -> Item {
+        Item::from([
+            ("user".into(), s(self.user.to_string())),
+            ("item".into(), s(SORT_KEY)),
+            ("data_key".into(), b(self.data_key)),
+            ("credential".into(), s(self.credential.to_string())),
+            ("verifier".into(), b(self.verifier)),
+        ])
+    }
+
+    pub(crate) fn from_item(item: &Item) -> Result<Self, Broken> {
+        Ok(Self {
+            user: text(item, "user")?.parse().map_err(|_| Broken::Attribute("user"))?,
+            data_key: octets(item, "data_key")?.to_vec(),
+            credential: text(item, "credential")?.parse().map_err(|_| Broken::Attribute("credential"))?,
+            verifier: octets(item, "verifier")?.to_vec(),
+        })
+    }
+}

@@ -1,0 +1,348 @@
+//! The read model: one sealed document a user, which is also the snapshot that commands start from.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use chrono::{DateTime, SecondsFormat, Utc};
+use domain::{FOLD, User, UserId, Version};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Broken, Unavailable};
+use crate::items::{Item, Wanted, b, batch_get, n, number, octets, s, text};
+use crate::keys::{KeyId, Ring, Secret};
+use crate::log::{CommitHash, Head, Snapshot};
+use crate::seal::{Binding, Purpose, open, seal, user_key};
+
+/// What seals views.
+#[derive(Debug, Clone)]
+pub struct ViewKeys {
+    deployment: String,
+    ring: Ring<Secret>,
+}
+
+/// The views table.
+#[derive(Debug, Clone)]
+pub struct Views {
+    client: Client,
+    pub(crate) table: String,
+    keys: ViewKeys,
+    fold: u32,
+}
+
+/// A view as it was found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum View {
+    /// There is none.
+    Absent,
+    /// One that is of use.
+    Of(Snapshot),
+    /// One that is of no use to this code: of another fold number, or nothing but a mark.
+    Foreign {
+        /// The version in its key attributes.
+        version: Version,
+        /// The fold number.
+        fold: u32,
+    },
+    /// One that does not open: torn, tampered with, or of a version or user not its own.
+    Torn(TornView),
+}
+
+/// A view with what its item says besides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredView {
+    /// Whose it is.
+    pub user: UserId,
+    /// What it is worth.
+    pub view: View,
+    /// Whether the user is parked, and why.
+    pub parked: Option<Parked>,
+}
+
+/// The mark of a user whose log could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    /// Since when; RFC 3339.
+    pub since: String,
+    /// The code of what is [`Broken`].
+    pub reason: String,
+}
+
+/// A view that does not open, as it was read, so that nothing but it is replaced.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TornView(Item);
+
+/// What a new document may replace.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Replacing {
+    /// Views that know less: of the same fold number and a lower version, or of a lower fold number and no higher
+    /// version.
+    Older,
+    /// The same, and those of the same version and fold number.
+    OlderOrEqual,
+    /// This view, which does not open.
+    Torn(TornView),
+}
+
+/// What became of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It is the view now.
+    Written,
+    /// Another one stands in its place.
+    Lost,
+}
+
+/// A place in the views table.
+#[derive(Debug, Clone)]
+pub struct ViewCursor(Item);
+
+#[derive(Serialize, Deserialize)]
+struct Document<U> {
+    user: U,
+    head: String,
+}
+
+impl ViewKeys {
+    /// The keys of this deployment.
+    pub const fn new(deployment: String, ring: Ring<Secret>) -> Self {
+        Self { deployment, ring }
+    }
+}
+
+impl Views {
+    /// The table with the keys that open it.
+    pub const fn new(client: Client, table: String, keys: ViewKeys) -> Self {
+        Self { client, table, keys, fold: FOLD }
+    }
+
+    /// The view of a user. Eventually consistent, and so never the last word.
+    pub async fn read(&self, user: UserId) -> Result<View, Unavailable> {
+        let mut views = self.read_all(&[user], false).await?;
+        Ok(views.pop().map_or(View::Absent, |stored| stored.view))
+    }
+
+    /// The views of several users, in the same order.
+    pub async fn read_all(&self, users: &[UserId], consistent: bool) -> Result<Vec<StoredView>, Unavailable> {
+        let keys = users.iter().map(|user| view_key(*user)).collect();
+        let mut found =
+            batch_get(&self.client, vec![Wanted { table: &self.table, keys, consistent }]).await?;
+        let items = found.remove(&self.table).unwrap_or_default();
+        let mut by_user: HashMap<UserId, Item> =
+            items.into_iter().filter_map(|item| Some((user_of(&item)?, item))).collect();
+        Ok(users.iter().map(|user| self.stored(*user, by_user.remove(user))).collect())
+    }
+
+    /// One page of the whole table, eventually consistent.
+    pub async fn page(
+        &self,
+        from: Option<ViewCursor>,
+    ) -> Result<(Vec<StoredView>, Option<ViewCursor>), Unavailable> {
+        let answer = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .set_exclusive_start_key(from.map(|ViewCursor(key)| key))
+            .send()
+            .await?;
+        let items = answer.items.unwrap_or_default();
+        let views =
+            items.into_iter().filter_map(|item| Some(self.stored(user_of(&item)?, Some(item)))).collect();
+        Ok((views, answer.last_evaluated_key.map(ViewCursor)))
+    }
+
+    /// Deletes the view of a user who has no log, unless it has changed since it was read.
+    pub async fn sweep(&self, stored: &StoredView) -> Result<(), Unavailable> {
+        let version = match &stored.view {
+            View::Absent => return Ok(()),
+            View::Of(snapshot) => Some(n(snapshot.head.version)),
+            View::Foreign { version, .. } => Some(n(version)),
+            View::Torn(TornView(item)) => item.get("version").cloned(),
+        };
+        let request = self.client.delete_item().table_name(&self.table).set_key(Some(view_key(stored.user)));
+        let request = match version {
+            Some(version) => request
+                .condition_expression("#version = :version")
+                .expression_attribute_values(":version", version),
+            None => request.condition_expression("attribute_not_exists(#version)"),
+        };
+        match request.expression_attribute_names("#version", "version").send().await {
+            Err(error)
+                if !error
+                    .as_service_error()
+                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+            {
+                Err(error.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Marks a user whose log cannot be read, unless the view has moved on since it was read at version `seen`
+    /// ([`Version::NONE`]: there was none). The first mark's time stays.
+    pub async fn park(
+        &self,
+        user: UserId,
+        seen: Version,
+        broken: &Broken,
+        now: DateTime<Utc>,
+    ) -> Result<(), Unavailable> {
+        let marked = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(view_key(user)))
+            .update_expression(
+                "SET #parked = if_not_exists(#parked, :now), #reason = :reason, \
+                 #version = if_not_exists(#version, :seen), #fold = if_not_exists(#fold, :fold)",
+            )
+            .condition_expression("attribute_not_exists(#version) OR #version = :seen")
+            .expression_attribute_names("#parked", "parked")
+            .expression_attribute_names("#reason", "parked_reason")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_names("#fold", "fold")
+            .expression_attribute_values(":now", s(now.to_rfc3339_opts(SecondsFormat::Millis, true)))
+            .expression_attribute_values(":reason", s(broken.code()))
+            .expression_attribute_values(":seen", n(seen))
+            .expression_attribute_values(":fold", n(self.fold))
+            .send()
+            .await;
+        match marked {
+            Err(error)
+                if !error
+                    .as_service_error()
+                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+            {
+                Err(error.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn stored(&self, user: UserId, item: Option<Item>) -> StoredView {
+        let parked = item.as_ref().and_then(|item| {
+            let reason = text(item, "parked_reason").unwrap_or_default().to_owned();
+            Some(Parked { since: text(item, "parked").ok()?.to_owned(), reason })
+        });
+        StoredView { user, view: self.open(user, item), parked }
+    }
+
+    /// What an item of the table is worth.
+    pub(crate) fn open(&self, user: UserId, item: Option<Item>) -> View {
+        let Some(item) = item else { return View::Absent };
+        let (Ok(version), Ok(fold)) = (number(&item, "version").map(Version::new), number(&item, "fold"))
+        else {
+            return View::Torn(TornView(item));
+        };
+        if fold != self.fold || version == Version::NONE {
+            return View::Foreign { version, fold };
+        }
+        self.open_document(user, version, &item).map_or_else(|| View::Torn(TornView(item)), View::Of)
+    }
+
+    fn open_document(&self, user: UserId, version: Version, item: &Item) -> Option<Snapshot> {
+        let key = |id: &KeyId| user_key(self.keys.ring.get(id)?, Purpose::View, user).ok();
+        let sealed = octets(item, "sealed").ok()?;
+        let plain = self.bound(user, version, |binding| open(sealed, key, binding)).ok()?;
+        let document: Document<User> = serde_json::from_slice(&plain).ok()?;
+        let hash = STANDARD_NO_PAD.decode(document.head).ok()?.as_slice().try_into().ok()?;
+        Some(Snapshot { user: document.user, head: Head { version, hash: CommitHash(hash) } })
+    }
+
+    /// Puts a document, on condition of what it may replace. A mark of parking goes with the view it replaces.
+    pub async fn put(
+        &self,
+        user: UserId,
+        snapshot: &Snapshot,
+        replacing: Replacing,
+    ) -> Result<Put, Unavailable> {
+        let version = snapshot.head.version;
+        let document = Document { user: &snapshot.user, head: STANDARD_NO_PAD.encode(snapshot.head.hash.0) };
+        let plain = serde_json::to_vec(&document).map_err(|error| Unavailable(Box::new(error)))?;
+        let (id, secret) = self.keys.ring.current();
+        let secret = user_key(secret, Purpose::View, user)?;
+        let sealed = self.bound(user, version, |binding| seal((id, &secret), binding, &plain))?;
+        let request = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .item("user", s(user.to_string()))
+            .item("version", n(version))
+            .item("fold", n(self.fold))
+            .item("sealed", b(sealed))
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_names("#fold", "fold");
+        let request = match replacing {
+            Replacing::Older => request
+                .condition_expression(
+                    "attribute_not_exists(#user) OR (#fold = :fold AND #version < :version) \
+                     OR (#fold < :fold AND #version <= :version)",
+                )
+                .expression_attribute_names("#user", "user")
+                .expression_attribute_values(":fold", n(self.fold))
+                .expression_attribute_values(":version", n(version)),
+            Replacing::OlderOrEqual => request
+                .condition_expression(
+                    "attribute_not_exists(#user) OR (#fold <= :fold AND #version <= :version)",
+                )
+                .expression_attribute_names("#user", "user")
+                .expression_attribute_values(":fold", n(self.fold))
+                .expression_attribute_values(":version", n(version)),
+            Replacing::Torn(TornView(torn)) => {
+                let mut condition = Vec::new();
+                let mut request = request;
+                for (name, alias, value) in [
+                    ("version", "#version", ":version"),
+                    ("fold", "#fold", ":fold"),
+                    ("sealed", "#sealed", ":sealed"),
+                ] {
+                    condition.push(match torn.get(name) {
+                        Some(read) => {
+                            request = request.expression_attribute_values(value, read.clone());
+                            format!("{alias} = {value}")
+                        }
+                        None => format!("attribute_not_exists({alias})"),
+                    });
+                }
+                request
+                    .condition_expression(condition.join(" AND "))
+                    .expression_attribute_names("#sealed", "sealed")
+            }
+        };
+        match request.send().await {
+            Ok(_) => Ok(Put::Written),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(Put::Lost)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn bound<T>(&self, user: UserId, version: Version, with: impl FnOnce(&Binding<'_>) -> T) -> T {
+        let (version, fold) = (version.number().to_be_bytes(), self.fold.to_be_bytes());
+        with(&Binding {
+            deployment: &self.keys.deployment,
+            purpose: Purpose::View,
+            user,
+            item: "view",
+            also: &[&version, &fold],
+        })
+    }
+}
+
+fn user_of(item: &Item) -> Option<UserId> {
+    text(item, "user").ok()?.parse().ok()
+}
+
+pub(crate) fn view_key(user: UserId) -> Item {
+    Item::from([("user".to_owned(), AttributeValue::S(user.to_string()))])
+}

@@ -1,0 +1,178 @@
+use aws_sdk_dynamodb::config::Config;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{CancellationReason, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use domain::CommandId;
+
+use super::effects::{Companion, Kind, put_new};
+use crate::Store;
+use crate::client::TRANSACTION_TIMEOUT;
+use crate::error::{ReadError, Unavailable};
+use crate::log::{StoredCommit, is_of};
+use crate::retry::Backoff;
+
+/// What became of an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The commit is in the log, with everything that belongs to it.
+    Appended,
+    /// Another commit has taken its place in the log.
+    Conflict,
+    /// The address belongs to somebody.
+    Taken,
+    /// Something else it rested on has changed.
+    Stale,
+}
+
+/// What one try of a write came to.
+enum Try {
+    Final(Outcome),
+    /// Nothing happened, and nothing stands in the way: the same again.
+    Again(Unavailable),
+    /// Perhaps it happened.
+    Unknown(Unavailable),
+    Failed(Unavailable),
+}
+
+impl Store {
+    /// Appends a commit and its companions: all of it or nothing, and at most once. An unknown outcome is settled
+    /// before anything else: what lies in the commit's place tells.
+    pub(super) async fn append(
+        &self,
+        command: CommandId,
+        commit: &StoredCommit,
+        companions: &[Companion],
+        backoff: &mut Backoff,
+    ) -> Result<Outcome, ReadError> {
+        loop {
+            let tried = if companions.is_empty() {
+                self.put_alone(command, commit).await?
+            } else {
+                self.put_together(command, commit, companions).await?
+            };
+            let error = match tried {
+                Try::Final(outcome) => return Ok(outcome),
+                Try::Failed(error) => return Err(error.into()),
+                Try::Again(error) => error,
+                Try::Unknown(error) => match self.log.command_at(commit.user, commit.version).await? {
+                    Some(made_by) if made_by == command.to_string() => return Ok(Outcome::Appended),
+                    Some(_) => return Ok(Outcome::Conflict),
+                    // Not yet, perhaps never. The same request again does no harm: if the first one arrives
+                    // meanwhile, this one finds our own commit in its way.
+                    None => error,
+                },
+            };
+            if !backoff.wait().await {
+                return Err(error.into());
+            }
+        }
+    }
+
+    async fn put_alone(&self, command: CommandId, commit: &StoredCommit) -> Result<Try, Unavailable> {
+        let sent = self
+            .client
+            .put_item()
+            .table_name(&self.log.table)
+            .set_item(Some(commit.clone().into_item()))
+            .condition_expression("attribute_not_exists(#item)")
+            .expression_attribute_names("#item", "item")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = sent else { return Ok(Try::Final(Outcome::Appended)) };
+        Ok(match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+                let ours = failed.item().is_some_and(|item| is_of(item, command));
+                Try::Final(if ours { Outcome::Appended } else { Outcome::Conflict })
+            }
+            Some(
+                PutItemError::TransactionConflictException(_)
+                | PutItemError::ProvisionedThroughputExceededException(_)
+                | PutItemError::RequestLimitExceeded(_)
+                | PutItemError::ThrottlingException(_),
+            ) => Try::Again(error.into()),
+            Some(PutItemError::InternalServerError(_)) => Try::Unknown(error.into()),
+            _ => unanswered(error),
+        })
+    }
+
+    async fn put_together(
+        &self,
+        command: CommandId,
+        commit: &StoredCommit,
+        companions: &[Companion],
+    ) -> Result<Try, Unavailable> {
+        let put = put_new(&self.log.table, "item", commit.clone().into_item())?;
+        let first = TransactWriteItem::builder().put(put).build();
+        let items = std::iter::once(first).chain(companions.iter().map(|companion| companion.item.clone()));
+        let patient = TimeoutConfig::builder()
+            .operation_timeout(TRANSACTION_TIMEOUT)
+            .operation_attempt_timeout(TRANSACTION_TIMEOUT)
+            .build();
+        let sent = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(items.collect()))
+            .customize()
+            .config_override(Config::builder().timeout_config(patient))
+            .send()
+            .await;
+        let Err(error) = sent else { return Ok(Try::Final(Outcome::Appended)) };
+        Ok(match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                match read(cancelled.cancellation_reasons(), command, companions) {
+                    Some(outcome) => Try::Final(outcome),
+                    None => Try::Again(error.into()),
+                }
+            }
+            Some(
+                TransactWriteItemsError::ProvisionedThroughputExceededException(_)
+                | TransactWriteItemsError::RequestLimitExceeded(_)
+                | TransactWriteItemsError::ThrottlingException(_),
+            ) => Try::Again(error.into()),
+            Some(
+                TransactWriteItemsError::InternalServerError(_)
+                | TransactWriteItemsError::TransactionInProgressException(_),
+            ) => Try::Unknown(error.into()),
+            _ => unanswered(error),
+        })
+    }
+}
+
+/// Reads why a transaction was cancelled, in the order that matters: our own traces first, then the commit, then
+/// the address, then all else. `None` if nothing stands in the way but others who are writing right now.
+fn read(reasons: &[CancellationReason], command: CommandId, companions: &[Companion]) -> Option<Outcome> {
+    let failed = |reason: &CancellationReason| reason.code() == Some("ConditionalCheckFailed");
+    if reasons.iter().any(|reason| reason.item().is_some_and(|item| is_of(item, command))) {
+        return Some(Outcome::Appended);
+    }
+    let (commit, others) = reasons.split_first()?;
+    if failed(commit) {
+        return Some(Outcome::Conflict);
+    }
+    let mut stale = None;
+    for (reason, companion) in others.iter().zip(companions) {
+        match (failed(reason), companion.kind) {
+            (true, Kind::Identifier) => return Some(Outcome::Taken),
+            (true, Kind::Other) => stale = Some(Outcome::Stale),
+            (false, _) => {}
+        }
+    }
+    stale
+}
+
+/// An error that says nothing of the outcome, unless the request was never sent.
+fn unanswered<E, R>(error: SdkError<E, R>) -> Try
+where
+    E: std::error::Error + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    match error {
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
+            Try::Unknown(error.into())
+        }
+        _ => Try::Failed(error.into()),
+    }
+}

@@ -1,0 +1,135 @@
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::types::{Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use chrono::{DateTime, Utc};
+use domain::{CommandId, SessionId, UserEvent, UserId};
+use zeroize::Zeroizing;
+
+use crate::Store;
+use crate::error::Unavailable;
+use crate::items::{Item, n};
+use crate::sessions::{NewSession, Sessions};
+use crate::vault::{DataKey, Vault};
+
+/// What a command brings along besides its events: secrets, which no event holds.
+#[derive(Debug, Clone)]
+pub enum Enclosed {
+    /// Nothing.
+    Nothing,
+    /// The verifier of a new password, a PHC string.
+    Verifier(Zeroizing<String>),
+    /// The session that begins.
+    Session(Box<NewSession>),
+    /// The command is given in this session, which ends with it and must be alive until then.
+    ActingSession,
+}
+
+/// What is written with a commit, in one transaction.
+pub(super) struct Companion {
+    pub kind: Kind,
+    pub item: TransactWriteItem,
+}
+
+/// What it means when the condition of a companion fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The address belongs to somebody.
+    Identifier,
+    /// The world has moved on: load again.
+    Other,
+}
+
+/// The command a companion belongs to.
+pub(super) struct Context<'a> {
+    pub store: &'a Store,
+    pub user: UserId,
+    pub command: CommandId,
+    pub key: &'a DataKey,
+    pub enclosed: &'a Enclosed,
+    pub now: DateTime<Utc>,
+}
+
+impl Context<'_> {
+    /// What these events change besides the log: the only place that says so.
+    pub(super) fn companions(&self, events: &[UserEvent]) -> Result<Vec<Companion>, Unavailable> {
+        let mut companions = Vec::new();
+        for event in events {
+            match event {
+                UserEvent::UserRegistered { email, credential, name: _ } => {
+                    let Enclosed::Verifier(phc) = self.enclosed else {
+                        return Err(Unavailable::because("a registration encloses a verifier"));
+                    };
+                    let vault = Vault::new(
+                        self.user,
+                        &self.store.log.keys,
+                        self.key,
+                        &self.store.verifiers,
+                        (*credential, phc),
+                    )?;
+                    companions.push(new(Kind::Other, &self.store.log.table, "item", vault.into_item())?);
+                    let identifiers = &self.store.identifiers;
+                    let identifier = identifiers.item(email, self.user, self.command);
+                    companions.push(new(Kind::Identifier, &identifiers.table, "identifier", identifier)?);
+                }
+                UserEvent::UserSignedIn {
+                    session: _,
+                    evicted,
+                    ends: _,
+                    credential: _,
+                    attempt: _,
+                    lapsed: _,
+                } => {
+                    let Enclosed::Session(session) = self.enclosed else {
+                        return Err(Unavailable::because("a sign-in encloses a session"));
+                    };
+                    let item = session.row.clone().into_item(session.user, session.id);
+                    companions.push(new(Kind::Other, &self.store.sessions.table, "item", item)?);
+                    if let Some(evicted) = evicted {
+                        companions.push(self.end(*evicted, false)?);
+                    }
+                }
+                UserEvent::UserSignedOut { session } => {
+                    let acting = matches!(self.enclosed, Enclosed::ActingSession);
+                    companions.push(self.end(*session, acting)?);
+                }
+                UserEvent::RefreshTokenReused { session } => companions.push(self.end(*session, false)?),
+            }
+        }
+        Ok(companions)
+    }
+
+    /// Deletes the row of a session; on condition that it is alive, if the command is given in it.
+    fn end(&self, session: SessionId, must_be_alive: bool) -> Result<Companion, Unavailable> {
+        let mut delete = Delete::builder()
+            .table_name(&self.store.sessions.table)
+            .set_key(Some(Sessions::key(self.user, session)))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if must_be_alive {
+            delete = delete
+                .condition_expression("#expires > :now")
+                .expression_attribute_names("#expires", "expires")
+                .expression_attribute_values(":now", n(self.now.timestamp()));
+        }
+        let delete = delete.build().map_err(unbuilt)?;
+        Ok(Companion { kind: Kind::Other, item: TransactWriteItem::builder().delete(delete).build() })
+    }
+}
+
+/// Puts an item that must not be there yet.
+pub(super) fn put_new(table: &str, key: &str, item: Item) -> Result<Put, Unavailable> {
+    Put::builder()
+        .table_name(table)
+        .set_item(Some(item))
+        .condition_expression("attribute_not_exists(#key)")
+        .expression_attribute_names("#key", key)
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        .build()
+        .map_err(unbuilt)
+}
+
+fn new(kind: Kind, table: &str, key: &str, item: Item) -> Result<Companion, Unavailable> {
+    Ok(Companion { kind, item: TransactWriteItem::builder().put(put_new(table, key, item)?).build() })
+}
+
+fn unbuilt(error: BuildError) -> Unavailable {
+    Unavailable(Box::new(error))
+}

@@ -1,0 +1,152 @@
+use chrono::{DateTime, SubsecRound as _, Utc};
+use domain::{Command, CommandId, Rejection, UserEvent, Version, decide};
+
+use super::append::Outcome;
+use super::effects::{Context, Enclosed};
+use crate::error::{Broken, ReadError, Unavailable};
+use crate::log::{Commit, Metadata, Recorded, Snapshot, StoredCommit};
+use crate::retry::Backoff;
+use crate::store::{Loaded, Store};
+
+/// A command to be carried out: everything about it that must be the same in every try.
+#[derive(Debug, Clone)]
+pub struct Intent {
+    /// What is asked.
+    pub command: Command,
+    /// The command's id.
+    pub id: CommandId,
+    /// When it was given. Cut to milliseconds, so that what is folded now is what is folded when it is read again.
+    pub at: DateTime<Utc>,
+    /// The network address it came from.
+    pub address: Option<String>,
+    /// The `User-Agent` it came from.
+    pub agent: Option<String>,
+    /// What it brings along.
+    pub enclosed: Enclosed,
+}
+
+/// What a command came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// The user with it.
+    pub snapshot: Snapshot,
+    /// The version of its commit; `None` if there was nothing to do.
+    pub version: Option<Version>,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// The rules refuse it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The address belongs to somebody.
+    #[error("the address is taken")]
+    Taken,
+    /// The session in which the command was given has ended.
+    #[error("the session has ended")]
+    SessionEnded,
+    /// Perhaps it was carried out, perhaps not: try again later.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The user's log cannot be read.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+}
+
+impl From<ReadError> for ExecuteError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable(error) => Self::Unavailable(error),
+            ReadError::Broken(error) => Self::Broken(error),
+        }
+    }
+}
+
+impl Store {
+    /// Carries a command out: decides, appends, and on a conflict decides again with what came in between. However
+    /// often it tries, the command takes effect at most once.
+    ///
+    /// What appends nothing is final only after the log has been read to its end: an old view refuses nobody. On a
+    /// mismatch of credentials `loaded` is left as it was last read, for the caller to look again.
+    ///
+    /// # Errors
+    /// [`ExecuteError`]. No new try starts later than [`crate::NO_NEW_TRY_AFTER`].
+    pub async fn execute(&self, loaded: &mut Loaded, intent: &Intent) -> Result<Appended, ExecuteError> {
+        let now = intent.at.trunc_subsecs(3);
+        let mut backoff = Backoff::new();
+        let mut guard_failed = false;
+        loop {
+            if loaded.snapshot.head.version == Version::NONE && !loaded.fresh {
+                self.freshen(loaded).await?;
+            }
+            let events = match decide(&loaded.snapshot.user, &intent.command, now) {
+                Ok(events) if !events.is_empty() => events,
+                _ if !loaded.fresh => {
+                    self.freshen(loaded).await?;
+                    continue;
+                }
+                Ok(_) => return Ok(Appended { snapshot: loaded.snapshot.clone(), version: None }),
+                Err(rejection) => return Err(rejection.into()),
+            };
+            match self.try_once(loaded, intent, events, &mut backoff).await? {
+                (Outcome::Appended, snapshot) => {
+                    let version = Some(snapshot.head.version);
+                    loaded.snapshot = snapshot.clone();
+                    return Ok(Appended { snapshot, version });
+                }
+                (Outcome::Taken, _) => return Err(ExecuteError::Taken),
+                (Outcome::Stale, _) if guard_failed => return Err(ExecuteError::SessionEnded),
+                (Outcome::Stale, _) => guard_failed = true,
+                (Outcome::Conflict, _) => {
+                    if !backoff.wait().await {
+                        return Err(Unavailable::because("too many commands of one user at once").into());
+                    }
+                }
+            }
+            self.freshen(loaded).await?;
+        }
+    }
+
+    async fn try_once(
+        &self,
+        loaded: &Loaded,
+        intent: &Intent,
+        events: Vec<UserEvent>,
+        backoff: &mut Backoff,
+    ) -> Result<(Outcome, Snapshot), ExecuteError> {
+        let at = intent.at.trunc_subsecs(3);
+        let context = Context {
+            store: self,
+            user: loaded.user,
+            command: intent.id,
+            key: &loaded.key,
+            enclosed: &intent.enclosed,
+            now: at,
+        };
+        let companions = context.companions(&events)?;
+        let head = loaded.snapshot.head;
+        let commit = Commit {
+            user: loaded.user,
+            version: head.version.next(),
+            command: intent.id,
+            at,
+            events: events.into_iter().map(|event| Recorded { event, meta: intent.metadata() }).collect(),
+        };
+        let stored = StoredCommit::seal(&commit, head.hash, &self.log.keys.deployment, &loaded.key)?;
+        let outcome = self.append(intent.id, &stored, &companions, backoff).await?;
+        let mut snapshot = loaded.snapshot.clone();
+        snapshot.follow(&commit, stored.hash());
+        Ok((outcome, snapshot))
+    }
+}
+
+impl Intent {
+    fn metadata(&self) -> Metadata {
+        Metadata {
+            command: self.command.name().to_owned(),
+            address: self.address.clone(),
+            agent: self.agent.clone(),
+        }
+    }
+}

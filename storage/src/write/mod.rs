@@ -1,0 +1,8 @@
+//! The write path: load, decide, append; on a conflict, read the tail and decide again.
+
+mod append;
+mod effects;
+mod execute;
+
+pub use effects::Enclosed;
+pub use execute::{Appended, ExecuteError, Intent};
