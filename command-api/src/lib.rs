@@ -1,1 +1,4 @@
 //! command-api
+
+pub mod passwords;
+pub mod tokens;
