@@ -14,7 +14,7 @@ use serde::Deserialize;
 const TEMPLATE: &str = include_str!("../../infra/tables.json");
 
 /// How long a new table may take to become active.
-const ACTIVE_WITHIN: Duration = Duration::from_secs(60);
+const ACTIVE_WITHIN: Duration = Duration::from_mins(1);
 /// Between two looks at a table that is not active yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -88,11 +88,12 @@ impl Tables {
     /// Harmless if run again, or by two at once.
     pub async fn create(&self, client: &Client) -> Result<(), CreateTablesError> {
         let Template { resources } = serde_json::from_str(TEMPLATE).map_err(CreateTablesError::Template)?;
+        // The requests' futures are large; boxed, they do not burden every caller's.
         futures::future::try_join4(
-            resources.events.properties.create(client, &self.events),
-            resources.identifiers.properties.create(client, &self.identifiers),
-            resources.views.properties.create(client, &self.views),
-            resources.sessions.properties.create(client, &self.sessions),
+            Box::pin(resources.events.properties.create(client, &self.events)),
+            Box::pin(resources.identifiers.properties.create(client, &self.identifiers)),
+            Box::pin(resources.views.properties.create(client, &self.views)),
+            Box::pin(resources.sessions.properties.create(client, &self.sessions)),
         )
         .await?;
         Ok(())
