@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, Projection, SseSpecification,
     StreamSpecification, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
@@ -161,7 +162,8 @@ struct Key {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Index {
-    index_name: String,
+    #[serde(rename = "IndexName")]
+    name: String,
     key_schema: Vec<Key>,
     projection: Projected,
 }
@@ -213,7 +215,7 @@ impl Definition {
                 .set_non_key_attributes(index.projection.non_key_attributes)
                 .build();
             let index = GlobalSecondaryIndex::builder()
-                .index_name(index.index_name)
+                .index_name(index.name)
                 .set_key_schema(Some(key_schema(&index.key_schema).map_err(incomplete)?))
                 .projection(projection)
                 .build()
@@ -231,7 +233,7 @@ impl Definition {
         match request.send().await {
             Ok(_) => {}
             Err(error)
-                if error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => {}
+                if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => {}
             Err(error) => return Err(refused(error.into())),
         }
 

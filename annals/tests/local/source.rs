@@ -88,9 +88,22 @@ impl Source {
         H: Fn(Event) -> F + Send + Sync + 'static,
         F: Future<Output = Answer> + Send + 'static,
     {
+        self.pump_from(self.engine.streams_client(), settings, handler).await
+    }
+
+    pub(crate) async fn pump_from<H, F>(
+        &self,
+        streams: aws_sdk_dynamodbstreams::Client,
+        settings: PumpSettings,
+        handler: H,
+    ) -> Pumping
+    where
+        H: Fn(Event) -> F + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
         let stream = stream_of(&self.engine.client(), &self.tables.events).await.unwrap();
         let (stop, stopped) = watch::channel(false);
-        let pump = Pump::new(self.engine.streams_client(), stream, handler, self.data(), settings, stopped);
+        let pump = Pump::new(streams, stream, handler, self.data(), settings, stopped);
         Pumping { stop, run: tokio::spawn(pump.run()) }
     }
 
