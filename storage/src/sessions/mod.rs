@@ -152,11 +152,13 @@ impl Sessions {
             .table_name(&self.table)
             .set_key(Some(key(presented.user(), &sort_key(presented.session()))))
             .update_expression(Row::UPDATE)
-            .condition_expression("#token = :spent AND #expires > :now")
+            // What the token says of its end must be what the row says: nobody else guards that attribute here.
+            .condition_expression("#token = :spent AND #expires > :now AND #expires = :ends")
             .set_expression_attribute_names(Some(Row::names()))
             .set_expression_attribute_values(Some(step.row.values()))
             .expression_attribute_values(":spent", b(step.spent.0))
             .expression_attribute_values(":now", n(now.timestamp()))
+            .expression_attribute_values(":ends", n(presented.expires()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
@@ -193,7 +195,7 @@ impl Sessions {
         let age = now.timestamp_millis().saturating_sub(rotated);
         let within_grace = u128::try_from(age).map_or(true, |age| age < self.lifetimes.grace.as_millis());
         let same_client = self.keys.agent_tag(&found.key, presented.session(), agent)? == found.agent[..];
-        if ours.spent != spent[..] || !(same_request || (within_grace && same_client)) {
+        if ours.spent != spent[..] || !same_client || !(same_request || within_grace) {
             return None;
         }
         let successor = self.keys.successor(presented, found.expires, &found.key)?;
