@@ -9,6 +9,7 @@
 mod catch_up;
 mod config;
 mod handler;
+pub mod replay;
 
 pub use catch_up::{CatchUpError, CaughtUp, ReadModel};
 pub use config::{Config, ConfigError};

@@ -19,6 +19,9 @@ use crate::keys::{KeyId, Ring, Secret};
 use crate::log::{CommitHash, Head, Snapshot};
 use crate::seal::{Binding, Purpose, open, seal, user_key};
 
+/// The sparse index of the parked.
+const PARKED: &str = "parked";
+
 /// What seals views.
 #[derive(Debug, Clone)]
 pub struct ViewKeys {
@@ -167,6 +170,24 @@ impl Views {
         Ok((views, answer.last_evaluated_key.map(ViewCursor)))
     }
 
+    /// One page of the parked users, from the sparse index of their marks: eventually consistent.
+    pub async fn parked(
+        &self,
+        from: Option<ViewCursor>,
+    ) -> Result<(Vec<(UserId, Parked)>, Option<ViewCursor>), Unavailable> {
+        let answer = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .index_name(PARKED)
+            .set_exclusive_start_key(from.map(|ViewCursor(key)| key))
+            .send()
+            .await?;
+        let items = answer.items.unwrap_or_default();
+        let marked = items.iter().filter_map(|item| Some((user_of(item)?, mark(item)?))).collect();
+        Ok((marked, answer.last_evaluated_key.map(ViewCursor)))
+    }
+
     /// Deletes the view of a user who has no log, unless it has changed since it was read.
     pub async fn sweep(&self, stored: &StoredView) -> Result<(), Unavailable> {
         let version = match &stored.view {
@@ -237,10 +258,7 @@ impl Views {
     }
 
     fn stored(&self, user: UserId, item: Option<Item>) -> StoredView {
-        let parked = item.as_ref().and_then(|item| {
-            let reason = text(item, "parked_reason").unwrap_or_default().to_owned();
-            Some(Parked { since: text(item, "parked").ok()?.to_owned(), reason })
-        });
+        let parked = item.as_ref().and_then(mark);
         StoredView { user, view: self.open(user, item), parked }
     }
 
@@ -349,6 +367,11 @@ impl Views {
             also: &[&version, &fold],
         })
     }
+}
+
+fn mark(item: &Item) -> Option<Parked> {
+    let reason = text(item, "parked_reason").unwrap_or_default().to_owned();
+    Some(Parked { since: text(item, "parked").ok()?.to_owned(), reason })
 }
 
 fn user_of(item: &Item) -> Option<UserId> {

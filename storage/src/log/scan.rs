@@ -1,6 +1,8 @@
+use std::collections::VecDeque;
+
 use domain::{UserId, Version};
 
-use super::{EventLog, Snapshot, StoredCommit, Walk};
+use super::{EventLog, Head, Snapshot, StoredCommit, Walk};
 use crate::error::{Broken, ReadError, Unavailable};
 use crate::items::{Item, text};
 use crate::vault::{SORT_KEY as VAULT, Vault};
@@ -19,12 +21,14 @@ pub struct Segment {
 }
 
 /// A user met by a scan.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Scanned {
     /// The user.
     pub user: UserId,
     /// The fold of the whole log, or why it cannot be read.
     pub outcome: Result<Snapshot, Broken>,
+    /// The events folded.
+    pub events: u64,
 }
 
 /// A user's items as they come from the pages of a scan.
@@ -46,23 +50,39 @@ pub struct LogScan<'a> {
     start: Option<Item>,
     finished: bool,
     run: Option<Run>,
+    /// Users whose last item has been read, to be folded.
+    complete: VecDeque<Run>,
+    /// Users folded, to be yielded.
+    folded: Vec<Scanned>,
 }
 
 impl EventLog {
     /// Starts a scan over one segment.
     pub const fn scan(&self, segment: Segment) -> LogScan<'_> {
-        LogScan { log: self, segment, start: None, finished: false, run: None }
+        LogScan {
+            log: self,
+            segment,
+            start: None,
+            finished: false,
+            run: None,
+            complete: VecDeque::new(),
+            folded: Vec::new(),
+        }
     }
 
     /// Folds one user's whole log, read by Query.
     pub async fn fold(&self, user: UserId) -> Result<Scanned, Unavailable> {
-        let mut snapshot = Snapshot::default();
-        let outcome = match self.advance(user, &mut snapshot, None).await {
+        let (mut snapshot, mut events) = (Snapshot::default(), 0);
+        let walked = self.walk(user, Head::default(), None, |commit, hash| {
+            events += commit.events.len() as u64;
+            snapshot.follow(commit, hash);
+        });
+        let outcome = match walked.await {
             Ok(_) => Ok(snapshot),
             Err(ReadError::Broken(broken)) => Err(broken),
             Err(ReadError::Unavailable(unavailable)) => return Err(unavailable),
         };
-        Ok(Scanned { user, outcome })
+        Ok(Scanned { user, outcome, events })
     }
 }
 
@@ -72,9 +92,20 @@ impl LogScan<'_> {
     /// # Errors
     /// [`Unavailable`]; the scan can be asked again and goes on where it stood.
     pub async fn next(&mut self) -> Result<Option<Vec<Scanned>>, Unavailable> {
-        if self.finished {
-            return Ok(None);
+        if self.complete.is_empty() && self.folded.is_empty() {
+            if self.finished {
+                return Ok(None);
+            }
+            self.page().await?;
         }
+        while let Some(run) = self.complete.front() {
+            self.folded.push(run.settle(self.log).await?);
+            self.complete.pop_front();
+        }
+        Ok(Some(std::mem::take(&mut self.folded)))
+    }
+
+    async fn page(&mut self) -> Result<(), Unavailable> {
         let answer = self
             .log
             .client
@@ -86,20 +117,16 @@ impl LogScan<'_> {
             .set_exclusive_start_key(self.start.clone())
             .send()
             .await?;
-        let mut complete = Vec::new();
         for item in answer.items.unwrap_or_default() {
-            complete.extend(self.take(&item));
+            let before = self.take(&item);
+            self.complete.extend(before);
         }
         self.start = answer.last_evaluated_key;
         if self.start.is_none() {
             self.finished = true;
-            complete.extend(self.run.take());
+            self.complete.extend(self.run.take());
         }
-        let mut scanned = Vec::with_capacity(complete.len());
-        for run in complete {
-            scanned.push(self.settle(run).await?);
-        }
-        Ok(Some(scanned))
+        Ok(())
     }
 
     /// Adds an item to the run; returns the run before it, if that was another user's.
@@ -118,13 +145,6 @@ impl LogScan<'_> {
         }
         before
     }
-
-    async fn settle(&self, run: Run) -> Result<Scanned, Unavailable> {
-        match run.fold(self.log) {
-            Some(snapshot) => Ok(Scanned { user: run.user, outcome: Ok(snapshot) }),
-            None => self.log.fold(run.user).await,
-        }
-    }
 }
 
 impl Run {
@@ -142,17 +162,25 @@ impl Run {
         }
     }
 
-    fn fold(&self, log: &EventLog) -> Option<Snapshot> {
+    async fn settle(&self, log: &EventLog) -> Result<Scanned, Unavailable> {
+        match self.fold(log) {
+            Some((snapshot, events)) => Ok(Scanned { user: self.user, outcome: Ok(snapshot), events }),
+            None => log.fold(self.user).await,
+        }
+    }
+
+    fn fold(&self, log: &EventLog) -> Option<(Snapshot, u64)> {
         if self.queried || self.commits.first()?.version != Version::NONE.next() {
             return None;
         }
         let key = log.keys.unwrap(self.vault.as_ref()?).ok()?;
-        let mut snapshot = Snapshot::default();
+        let (mut snapshot, mut events) = (Snapshot::default(), 0);
         let mut walk = Walk { head: snapshot.head, key };
         for commit in &self.commits {
             let opened = walk.step(commit, &log.keys).ok()?;
+            events += opened.events.len() as u64;
             snapshot.follow(&opened, walk.head.hash);
         }
-        Some(snapshot)
+        Some((snapshot, events))
     }
 }
