@@ -50,24 +50,14 @@ pub struct LogScan<'a> {
     start: Option<Item>,
     finished: bool,
     run: Option<Run>,
-    /// Users whose last item has been read, to be folded.
+    /// Users whose items have all been read, but who have not been told of yet.
     complete: VecDeque<Run>,
-    /// Users folded, to be yielded.
-    folded: Vec<Scanned>,
 }
 
 impl EventLog {
     /// Starts a scan over one segment.
     pub const fn scan(&self, segment: Segment) -> LogScan<'_> {
-        LogScan {
-            log: self,
-            segment,
-            start: None,
-            finished: false,
-            run: None,
-            complete: VecDeque::new(),
-            folded: Vec::new(),
-        }
+        LogScan { log: self, segment, start: None, finished: false, run: None, complete: VecDeque::new() }
     }
 
     /// Folds one user's whole log, read by Query.
@@ -92,20 +82,27 @@ impl LogScan<'_> {
     /// # Errors
     /// [`Unavailable`]; the scan can be asked again and goes on where it stood.
     pub async fn next(&mut self) -> Result<Option<Vec<Scanned>>, Unavailable> {
-        if self.complete.is_empty() && self.folded.is_empty() {
+        if self.complete.is_empty() {
             if self.finished {
                 return Ok(None);
             }
-            self.page().await?;
+            self.next_page().await?;
         }
+        let mut scanned = Vec::with_capacity(self.complete.len());
+        // Taken away only when it is settled: whoever asks again after an error misses nobody. Nor is anybody lost
+        // who was settled before the error: they are told of without the others.
         while let Some(run) = self.complete.front() {
-            self.folded.push(run.settle(self.log).await?);
+            match self.settle(run).await {
+                Ok(settled) => scanned.push(settled),
+                Err(error) if scanned.is_empty() => return Err(error),
+                Err(_) => break,
+            }
             self.complete.pop_front();
         }
-        Ok(Some(std::mem::take(&mut self.folded)))
+        Ok(Some(scanned))
     }
 
-    async fn page(&mut self) -> Result<(), Unavailable> {
+    async fn next_page(&mut self) -> Result<(), Unavailable> {
         let answer = self
             .log
             .client
@@ -124,7 +121,8 @@ impl LogScan<'_> {
         self.start = answer.last_evaluated_key;
         if self.start.is_none() {
             self.finished = true;
-            self.complete.extend(self.run.take());
+            let last = self.run.take();
+            self.complete.extend(last);
         }
         Ok(())
     }
@@ -145,6 +143,13 @@ impl LogScan<'_> {
         }
         before
     }
+
+    async fn settle(&self, run: &Run) -> Result<Scanned, Unavailable> {
+        match run.fold(self.log) {
+            Some((snapshot, events)) => Ok(Scanned { user: run.user, outcome: Ok(snapshot), events }),
+            None => self.log.fold(run.user).await,
+        }
+    }
 }
 
 impl Run {
@@ -159,13 +164,6 @@ impl Run {
         } else {
             self.commits = Vec::new();
             self.queried = true;
-        }
-    }
-
-    async fn settle(&self, log: &EventLog) -> Result<Scanned, Unavailable> {
-        match self.fold(log) {
-            Some((snapshot, events)) => Ok(Scanned { user: self.user, outcome: Ok(snapshot), events }),
-            None => log.fold(self.user).await,
         }
     }
 
