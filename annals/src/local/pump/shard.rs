@@ -54,6 +54,7 @@ where
                 Ok(Page::Records(next)) => iterator = next,
                 Ok(Page::Empty(next)) => {
                     iterator = next;
+                    self.empty_reads.send_modify(|count| *count += 1);
                     self.pause(self.settings.idle).await;
                 }
                 Err(Setback::IteratorExpired) => {
