@@ -11,6 +11,5 @@ pub mod values;
 
 pub use user::{Account, Command, FOLD, LiveSession, MAX_SESSIONS, Rejection, User, UserEvent, decide};
 pub use values::{
-    CommandId, CredentialId, DisplayName, Email, Fault, NewPassword, PresentedPassword, SessionId, UserId,
-    Version,
+    CommandId, CredentialId, DisplayName, Email, Fault, NewPassword, PresentedPassword, SessionId, UserId, Version,
 };

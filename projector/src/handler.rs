@@ -29,7 +29,7 @@ struct Named {
 pub async fn handle(model: &ReadModel, event: Event, now: DateTime<Utc>) -> DynamoDbEventResponse {
     let mut response = DynamoDbEventResponse::default();
     let named = named(&event.records);
-    if let Some(earliest) = catch_up_all(model, &named, now).await {
+    if let Some(earliest) = catch_up_all(model, named, now).await {
         let record = event.records.into_iter().nth(earliest);
         // Without a number, Lambda takes the whole batch to have failed.
         let mut failure = DynamoDbBatchItemFailure::default();
@@ -40,7 +40,7 @@ pub async fn handle(model: &ReadModel, event: Event, now: DateTime<Utc>) -> Dyna
 }
 
 /// Returns the place of the earliest record whose user could not be caught up.
-async fn catch_up_all(model: &ReadModel, named: &[Named], now: DateTime<Utc>) -> Option<usize> {
+async fn catch_up_all(model: &ReadModel, named: Vec<Named>, now: DateTime<Utc>) -> Option<usize> {
     let users: Vec<UserId> = named.iter().map(|named| named.user).collect();
     let views = match model.views.read_all(&users, false).await {
         Ok(views) => views,
@@ -49,9 +49,10 @@ async fn catch_up_all(model: &ReadModel, named: &[Named], now: DateTime<Utc>) ->
             return named.iter().map(|named| named.first).min();
         }
     };
-    let outcomes: Vec<_> = stream::iter(named.iter().zip(views))
-        .map(|(named, view): (&Named, StoredView)| async move {
-            (named, model.catch_up_from(view, named.version, now).await)
+    let outcomes: Vec<_> = stream::iter(named.into_iter().zip(views))
+        .map(|(named, view): (Named, StoredView)| async move {
+            let outcome = model.catch_up_from(view, named.version, now).await;
+            (named, outcome)
         })
         .buffer_unordered(AT_ONCE)
         .collect()
@@ -60,7 +61,7 @@ async fn catch_up_all(model: &ReadModel, named: &[Named], now: DateTime<Utc>) ->
     outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(named, _)| named.first).min()
 }
 
-fn report(outcomes: &[(&Named, Result<CaughtUp, CatchUpError>)]) {
+fn report(outcomes: &[(Named, Result<CaughtUp, CatchUpError>)]) {
     let (mut projected, mut current, mut parked, mut left, mut failed) = (0, 0, 0, 0, 0);
     for (named, outcome) in outcomes {
         match outcome {

@@ -95,6 +95,14 @@ impl Store {
         }
     }
 
+    /// Opens the connection that the first request would otherwise wait for. Whether anything is found, or whether it
+    /// works at all, that request will see.
+    pub async fn warm(&self) {
+        if let Err(error) = self.log.vault(UserId::new(uuid::Uuid::nil())).await {
+            tracing::warn!(%error, "the connection to the database could not be warmed");
+        }
+    }
+
     /// Loads a user to decide about: view and vault, in one request. `None` if there is no vault, and so no user.
     ///
     /// The state may be old, or empty where the view is missing or of another fold number: [`Store::execute`] knows.
