@@ -11,5 +11,6 @@ pub mod values;
 
 pub use user::{Account, Command, FOLD, LiveSession, MAX_SESSIONS, Rejection, User, UserEvent, decide};
 pub use values::{
-    CommandId, CredentialId, DisplayName, Email, Fault, NewPassword, PresentedPassword, SessionId, UserId, Version,
+    CommandId, CredentialId, DisplayName, Email, Fault, NewPassword, PresentedPassword, SessionId, UserId,
+    Version,
 };

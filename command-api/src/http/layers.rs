@@ -32,7 +32,6 @@ pub(crate) fn wrap(routes: Router, clock: Clock) -> Router {
         .layer(middleware::from_fn(move |request, next| observed(clock.clone(), request, next)))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
 fn panicked(_: Box<dyn Any + Send>) -> Response {
     // The panic hook has logged where and why.
     Problem::Internal.into_response()

@@ -173,15 +173,12 @@ impl Candidate {
             Counted::Attempt(number) => return Ok(number),
             Counted::TooEarly { wait } => wait,
         };
-        let true_base = match &mut self.loaded {
-            Some(loaded) => {
-                service.store.freshen(loaded).await?;
-                last_success(loaded.snapshot())
-            }
-            None => {
-                service.store.log.advance(self.user, &mut Snapshot::default(), None).await?;
-                base
-            }
+        let true_base = if let Some(loaded) = &mut self.loaded {
+            service.store.freshen(loaded).await?;
+            last_success(loaded.snapshot())
+        } else {
+            service.store.log.advance(self.user, &mut Snapshot::default(), None).await?;
+            base
         };
         let wait = if true_base == base {
             wait

@@ -42,8 +42,7 @@ impl Email {
             return Err(Fault::TooManyBytes(MAX_OCTETS));
         }
         let accepted = Options::default().without_display_text().without_domain_literal().with_required_tld();
-        let parsed =
-            EmailAddress::parse_with_options(&address, accepted).map_err(|_| Fault::NotAnAddress)?;
+        let parsed = EmailAddress::parse_with_options(&address, accepted).map_err(|_| Fault::NotAnAddress)?;
         if parsed.local_part().contains('"') {
             return Err(Fault::NotAnAddress);
         }

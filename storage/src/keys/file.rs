@@ -102,8 +102,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("service-keys.json");
         let deployments: std::collections::BTreeSet<String> = std::thread::scope(|scope| {
-            let starts: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| ServiceKeys::open_or_create(&path).unwrap().deployment)).collect();
+            let starts: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| ServiceKeys::open_or_create(&path).unwrap().deployment))
+                .collect();
             starts.into_iter().map(|start| start.join().unwrap()).collect()
         });
         assert_eq!(deployments.len(), 1);

@@ -38,7 +38,8 @@ impl KeyId {
 impl<'de> Deserialize<'de> for KeyId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| D::Error::custom("a key id is 1 to 16 lower-case letters and digits"))
+        Self::parse(&text)
+            .ok_or_else(|| D::Error::custom("a key id is 1 to 16 lower-case letters and digits"))
     }
 }
 
