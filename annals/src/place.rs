@@ -24,8 +24,7 @@ pub(crate) struct Place {
     /// The folder with everything that is kept besides tables.
     pub folder: PathBuf,
     engine: Option<LocalEngine>,
-    /// Deleted when it is dropped.
-    _temporary: Option<tempfile::TempDir>,
+    temporary: Option<tempfile::TempDir>,
 }
 
 /// Why there is nothing to work on.
@@ -73,7 +72,7 @@ impl Place {
             tempfile::tempdir().map_err(|error| PlaceError::Folder(std::env::temp_dir(), error))?;
         let keys = ServiceKeys::random().map_err(|_| KeyFileError::NoRandomness)?;
         let mut place = Self::local(LocalEngine::memory().await?, keys, temporary.path());
-        place._temporary = Some(temporary);
+        place.temporary = Some(temporary);
         Ok(place)
     }
 
@@ -98,7 +97,7 @@ impl Place {
             keys,
             folder: folder.to_owned(),
             engine: Some(engine),
-            _temporary: None,
+            temporary: None,
         }
     }
 
@@ -110,7 +109,7 @@ impl Place {
             keys,
             folder: folder.to_owned(),
             engine: None,
-            _temporary: None,
+            temporary: None,
         }
     }
 
@@ -133,10 +132,13 @@ impl Place {
         Identifiers::new(self.client.clone(), self.tables.identifiers.clone(), key)
     }
 
-    /// Closes the data, if this process holds them.
+    /// Closes the data, if this process holds them, and deletes them, if nothing is to be kept.
     pub(crate) async fn close(self) {
         if let Some(engine) = self.engine {
             engine.stop().await;
+        }
+        if let Some(Err(error)) = self.temporary.map(tempfile::TempDir::close) {
+            tracing::warn!(%error, "a temporary folder is left behind");
         }
     }
 }
