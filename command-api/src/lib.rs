@@ -13,6 +13,6 @@ pub mod tokens;
 
 pub use clock::Clock;
 pub use config::{Config, ConfigError};
-pub use http::ClientAddress;
+pub use http::{ClientAddress, misdirected};
 pub use routes::router;
 pub use service::Service;

@@ -12,7 +12,8 @@ use storage::{Lifetimes, Store};
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_http::Error> {
-    tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_target(false).init();
+    let lines = tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false);
+    lines.with_writer(std::io::stderr).with_target(false).init();
     match service().await {
         Ok(service) => lambda_http::run(at_the_gateway(router(Arc::new(service)))).await,
         Err(error) => {

@@ -74,6 +74,16 @@ impl Broken {
             Self::UnknownEvent(_) => "unknown-event",
         }
     }
+
+    /// The first commit that cannot be read, if it is known which.
+    pub const fn version(&self) -> Option<Version> {
+        match self {
+            Self::Gap { expected: version, .. } | Self::Commit(version, _) | Self::UnknownEvent(version) => {
+                Some(*version)
+            }
+            Self::NoVault | Self::Attribute(_) | Self::DataKey(_) | Self::Verifier(_) => None,
+        }
+    }
 }
 
 /// Why something could not be read.

@@ -1,5 +1,7 @@
 //! Identifiers: the consistent index from an address to its user, and the proof that it has only one.
 
+use std::collections::{HashMap, HashSet};
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::Engine as _;
@@ -7,8 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::{CommandId, Email, UserId};
 use uuid::{Builder, Uuid};
 
-use crate::error::{Broken, ReadError};
-use crate::items::{Item, s, text};
+use crate::error::{Broken, ReadError, Unavailable};
+use crate::items::{Item, Wanted, batch_get, s, text};
 use crate::keys::Secret;
 use crate::seal::{Mac, mac};
 
@@ -90,6 +92,8 @@ pub struct Identifiers {
 pub struct IdentifierPage {
     /// Identifiers and the users they point to.
     pub entries: Vec<(Identifier, UserId)>,
+    /// Items that name no user.
+    pub malformed: u64,
     /// Where the next page starts; `None` after the last.
     pub next: Option<IdentifierCursor>,
 }
@@ -117,8 +121,25 @@ impl Identifiers {
         Ok(answer.item.as_ref().map(owner).transpose()?)
     }
 
+    /// The users of several identifiers, read consistently; those that point to nobody are left out.
+    pub async fn find_all(
+        &self,
+        identifiers: &[Identifier],
+    ) -> Result<HashMap<Identifier, UserId>, Unavailable> {
+        let keys = identifiers
+            .iter()
+            .collect::<HashSet<_>>()
+            .into_iter()
+            .map(|identifier| Item::from([("identifier".to_owned(), s(identifier.as_str()))]))
+            .collect();
+        let wanted = Wanted { table: &self.table, keys, consistent: true };
+        let mut found = batch_get(&self.client, vec![wanted]).await?;
+        let items = found.remove(&self.table).unwrap_or_default();
+        Ok(items.iter().filter_map(|item| entry(item).ok()).collect())
+    }
+
     /// One page of the whole table.
-    pub async fn page(&self, from: Option<IdentifierCursor>) -> Result<IdentifierPage, ReadError> {
+    pub async fn page(&self, from: Option<IdentifierCursor>) -> Result<IdentifierPage, Unavailable> {
         let answer = self
             .client
             .scan()
@@ -127,11 +148,14 @@ impl Identifiers {
             .set_exclusive_start_key(from.map(|IdentifierCursor(key)| key))
             .send()
             .await?;
-        let mut entries = Vec::new();
+        let (mut entries, mut malformed) = (Vec::new(), 0);
         for item in answer.items.unwrap_or_default() {
-            entries.push((Identifier(text(&item, "identifier")?.to_owned()), owner(&item)?));
+            match entry(&item) {
+                Ok(entry) => entries.push(entry),
+                Err(_) => malformed += 1,
+            }
         }
-        Ok(IdentifierPage { entries, next: answer.last_evaluated_key.map(IdentifierCursor) })
+        Ok(IdentifierPage { entries, malformed, next: answer.last_evaluated_key.map(IdentifierCursor) })
     }
 
     pub(crate) fn item(&self, email: &Email, user: UserId, command: CommandId) -> Item {
@@ -141,6 +165,10 @@ impl Identifiers {
             ("command".to_owned(), s(command.to_string())),
         ])
     }
+}
+
+fn entry(item: &Item) -> Result<(Identifier, UserId), Broken> {
+    Ok((Identifier(text(item, "identifier")?.to_owned()), owner(item)?))
 }
 
 fn owner(item: &Item) -> Result<UserId, Broken> {

@@ -19,6 +19,9 @@ use crate::keys::{KeyId, Ring, Secret};
 use crate::log::{CommitHash, Head, Snapshot};
 use crate::seal::{Binding, Purpose, open, seal, user_key};
 
+/// The sparse index of the parked.
+const PARKED: &str = "parked";
+
 /// What seals views.
 #[derive(Debug, Clone)]
 pub struct ViewKeys {
@@ -89,10 +92,10 @@ pub enum Replacing {
     Torn(TornView),
 }
 
-/// What became of a document.
+/// What became of a document, or of a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
-    /// It is the view now.
+    /// It is in the table.
     Written,
     /// Another one stands in its place.
     Lost,
@@ -119,6 +122,17 @@ impl Views {
     /// The table with the keys that open it.
     pub const fn new(client: Client, table: String, keys: ViewKeys) -> Self {
         Self { client, table, keys, fold: FOLD }
+    }
+
+    /// The same table as code of another fold number sees it: during a migration, and in tests of one.
+    #[must_use]
+    pub fn with_fold(self, fold: u32) -> Self {
+        Self { fold, ..self }
+    }
+
+    /// The fold number of the documents put and of use here.
+    pub const fn fold(&self) -> u32 {
+        self.fold
     }
 
     /// The view of a user. Eventually consistent, and so never the last word.
@@ -156,6 +170,24 @@ impl Views {
         Ok((views, answer.last_evaluated_key.map(ViewCursor)))
     }
 
+    /// One page of the parked users, from the sparse index of their marks: eventually consistent.
+    pub async fn parked(
+        &self,
+        from: Option<ViewCursor>,
+    ) -> Result<(Vec<(UserId, Parked)>, Option<ViewCursor>), Unavailable> {
+        let answer = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .index_name(PARKED)
+            .set_exclusive_start_key(from.map(|ViewCursor(key)| key))
+            .send()
+            .await?;
+        let items = answer.items.unwrap_or_default();
+        let marked = items.iter().filter_map(|item| Some((user_of(item)?, mark(item)?))).collect();
+        Ok((marked, answer.last_evaluated_key.map(ViewCursor)))
+    }
+
     /// Deletes the view of a user who has no log, unless it has changed since it was read.
     pub async fn sweep(&self, stored: &StoredView) -> Result<(), Unavailable> {
         let version = match &stored.view {
@@ -184,14 +216,14 @@ impl Views {
     }
 
     /// Marks a user whose log cannot be read, unless the view has moved on since it was read at version `seen`
-    /// ([`Version::NONE`]: there was none). The first mark's time stays.
+    /// ([`Version::NONE`]: there was none), which is [`Put::Lost`]. The first mark's time stays.
     pub async fn park(
         &self,
         user: UserId,
         seen: Version,
         broken: &Broken,
         now: DateTime<Utc>,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<Put, Unavailable> {
         let marked = self
             .client
             .update_item()
@@ -213,22 +245,20 @@ impl Views {
             .send()
             .await;
         match marked {
+            Ok(_) => Ok(Put::Written),
             Err(error)
-                if !error
+                if error
                     .as_service_error()
                     .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
             {
-                Err(error.into())
+                Ok(Put::Lost)
             }
-            _ => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
     fn stored(&self, user: UserId, item: Option<Item>) -> StoredView {
-        let parked = item.as_ref().and_then(|item| {
-            let reason = text(item, "parked_reason").unwrap_or_default().to_owned();
-            Some(Parked { since: text(item, "parked").ok()?.to_owned(), reason })
-        });
+        let parked = item.as_ref().and_then(mark);
         StoredView { user, view: self.open(user, item), parked }
     }
 
@@ -337,6 +367,11 @@ impl Views {
             also: &[&version, &fold],
         })
     }
+}
+
+fn mark(item: &Item) -> Option<Parked> {
+    let reason = text(item, "parked_reason").unwrap_or_default().to_owned();
+    Some(Parked { since: text(item, "parked").ok()?.to_owned(), reason })
 }
 
 fn user_of(item: &Item) -> Option<UserId> {

@@ -33,7 +33,6 @@ pub(crate) fn wrap(routes: Router, clock: Clock) -> Router {
         .layer(middleware::from_fn(move |request, next| observed(clock.clone(), request, next)))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
 fn panicked(_: Box<dyn Any + Send>) -> Response {
     // The panic hook has logged where and why.
     Problem::Internal.into_response()
@@ -48,9 +47,9 @@ async fn observed(clock: Clock, request: Request, next: Next) -> Response {
     let started = Instant::now();
     async move {
         let mut response = next.run(request).await;
-        let milliseconds = started.elapsed().as_secs_f64() * 1_000.0;
+        let microseconds = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let status = response.status().as_u16();
-        tracing::info!(%method, route, status, milliseconds, "answered");
+        tracing::info!(%method, route, status, microseconds, "answered");
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }

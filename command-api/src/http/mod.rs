@@ -11,4 +11,5 @@ pub(crate) use body::Fields;
 pub(crate) use client::Client;
 pub use client::ClientAddress;
 pub(crate) use layers::wrap;
+pub use problem::misdirected;
 pub(crate) use problem::{BodyProblems, Invalid, Problem, ProblemBody, SessionProblems, internal};

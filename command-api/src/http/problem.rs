@@ -41,6 +41,8 @@ pub(crate) enum Problem {
     NotFound,
     /// The path does not take this method.
     MethodNotAllowed,
+    /// The request was meant for another host.
+    Misdirected,
     /// The database did not answer in time. Perhaps the command was carried out.
     Unavailable,
     /// A defect, or a log that cannot be read.
@@ -110,6 +112,9 @@ impl Problem {
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method")
             }
+            Self::Misdirected => {
+                (StatusCode::MISDIRECTED_REQUEST, "misdirected", "This server does not answer to that host")
+            }
             Self::Unavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not possible right now; try again")
             }
@@ -143,10 +148,17 @@ impl Problem {
             | Self::BadRefreshToken
             | Self::NotFound
             | Self::MethodNotAllowed
+            | Self::Misdirected
             | Self::Internal => {}
         }
         headers
     }
+}
+
+/// The answer of a local server to a request whose `Host` is not its own: a page elsewhere, whose name was made to
+/// point here, must not get to speak to it.
+pub fn misdirected() -> Response {
+    Problem::Misdirected.into_response()
 }
 
 impl IntoResponse for Problem {

@@ -174,11 +174,10 @@ impl Candidate {
                 Counted::Attempt(number) => return Ok(number),
                 Counted::TooEarly { wait } => wait,
             };
-            match &mut self.loaded {
-                Some(loaded) => service.store.freshen(loaded).await?,
-                None => {
-                    service.store.log.advance(self.user, &mut Snapshot::default(), None).await?;
-                }
+            if let Some(loaded) = &mut self.loaded {
+                service.store.freshen(loaded).await?;
+            } else {
+                service.store.log.advance(self.user, &mut Snapshot::default(), None).await?;
             }
             if self.last_success() == base {
                 tracing::warn!(user = %self.user, "a sign-in was blocked");

@@ -82,11 +82,9 @@ fn min_version(query: Option<&str>) -> Result<Version, Problem> {
     });
     let Some(digits) = values.next() else { return Ok(Version::NONE) };
     let number = digits.parse().ok().filter(|_| digits.bytes().all(|digit| digit.is_ascii_digit()));
-    match (number, values.next()) {
-        (Some(number), None) => Ok(Version::new(number)),
-        _ => {
-            let detail = "must be one version, as a decimal number".to_owned();
-            Err(Problem::Invalid(vec![Invalid { field: "min_version".to_owned(), detail }]))
-        }
+    if let (Some(number), None) = (number, values.next()) {
+        return Ok(Version::new(number));
     }
+    let detail = "must be one version, as a decimal number".to_owned();
+    Err(Problem::Invalid(vec![Invalid { field: "min_version".to_owned(), detail }]))
 }

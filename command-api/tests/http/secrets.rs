@@ -79,7 +79,7 @@ async fn story(app: &App) -> Vec<String> {
         pair
     };
     let (access, refresh) = keep(app.send(post("/login", login.clone())).await);
-    let (other, reused) = keep(app.send(post("/login", login.clone())).await);
+    let (other, spent) = keep(app.send(post("/login", login.clone())).await);
     for email in [EMAIL, UNKNOWN] {
         for _ in 0..7 {
             app.send(post("/login", json!({"email": email, "password": WRONG}))).await;
@@ -87,9 +87,9 @@ async fn story(app: &App) -> Vec<String> {
     }
     let refreshed = app.send(post("/token/refresh", json!({"refresh_token": refresh}))).await;
     let (_, last) = keep(refreshed);
-    keep(app.send(post("/token/refresh", json!({"refresh_token": reused}))).await);
+    keep(app.send(post("/token/refresh", json!({"refresh_token": spent}))).await);
     app.pass(TimeDelta::minutes(1));
-    let reuse = app.send(post("/token/refresh", json!({"refresh_token": reused}))).await;
+    let reuse = app.send(post("/token/refresh", json!({"refresh_token": spent}))).await;
     reuse.is_problem(400, "invalid-grant");
     app.send(post("/token/refresh", json!({"refresh_token": &last[1..]})))
         .await
@@ -140,7 +140,7 @@ async fn marked_secrets_show_in_no_log_line_no_table_and_no_answer_to_others() {
         &readable[readable.len() - 40..]
     }));
 
-    let log = lines.0.lock().unwrap();
+    let log = lines.0.lock().unwrap().clone();
     assert!(holds(&log, "signed in") && holds(&log, "a sign-in was blocked"), "the log was captured");
     let tables = [&app.tables.events, &app.tables.identifiers, &app.tables.views, &app.tables.sessions];
     let mut stored = Vec::new();

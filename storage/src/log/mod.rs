@@ -3,6 +3,8 @@
 mod commit;
 mod scan;
 
+use std::collections::HashSet;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{CommandId, User, UserId, Version};
@@ -12,7 +14,7 @@ pub(crate) use commit::{StoredCommit, sort_key};
 pub use scan::{LogScan, Scanned, Segment};
 
 use crate::error::{Broken, ReadError, Unavailable};
-use crate::items::{Item, s, text};
+use crate::items::{Item, Wanted, batch_get, s, text};
 use crate::vault::{DataKey, SORT_KEY as VAULT, Vault, WrappingKeys};
 
 /// The events table, for reading. Appending is done with [`crate::Store::execute`].
@@ -77,6 +79,16 @@ impl EventLog {
     /// Every commit of a user in order, from the first.
     pub async fn history(&self, user: UserId, mut visit: impl FnMut(&Commit)) -> Result<(), ReadError> {
         self.walk(user, Head::default(), None, |commit, _| visit(commit)).await.map(|_| ())
+    }
+
+    /// Which of these users have a first commit, read consistently.
+    pub async fn begun(&self, users: &[UserId]) -> Result<HashSet<UserId>, Unavailable> {
+        let first = sort_key(Version::NONE.next());
+        let keys = users.iter().map(|user| key(*user, &first)).collect();
+        let wanted = Wanted { table: &self.table, keys, consistent: true };
+        let mut found = batch_get(&self.client, vec![wanted]).await?;
+        let items = found.remove(&self.table).unwrap_or_default();
+        Ok(items.iter().filter_map(|item| text(item, "user").ok()?.parse().ok()).collect())
     }
 
     async fn walk(

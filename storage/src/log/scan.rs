@@ -1,6 +1,8 @@
+use std::collections::VecDeque;
+
 use domain::{UserId, Version};
 
-use super::{EventLog, Snapshot, StoredCommit, Walk};
+use super::{EventLog, Head, Snapshot, StoredCommit, Walk};
 use crate::error::{Broken, ReadError, Unavailable};
 use crate::items::{Item, text};
 use crate::vault::{SORT_KEY as VAULT, Vault};
@@ -19,12 +21,14 @@ pub struct Segment {
 }
 
 /// A user met by a scan.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Scanned {
     /// The user.
     pub user: UserId,
     /// The fold of the whole log, or why it cannot be read.
     pub outcome: Result<Snapshot, Broken>,
+    /// The events folded.
+    pub events: u64,
 }
 
 /// A user's items as they come from the pages of a scan.
@@ -46,23 +50,29 @@ pub struct LogScan<'a> {
     start: Option<Item>,
     finished: bool,
     run: Option<Run>,
+    /// Users whose items have all been read, but who have not been told of yet.
+    complete: VecDeque<Run>,
 }
 
 impl EventLog {
     /// Starts a scan over one segment.
     pub const fn scan(&self, segment: Segment) -> LogScan<'_> {
-        LogScan { log: self, segment, start: None, finished: false, run: None }
+        LogScan { log: self, segment, start: None, finished: false, run: None, complete: VecDeque::new() }
     }
 
     /// Folds one user's whole log, read by Query.
     pub async fn fold(&self, user: UserId) -> Result<Scanned, Unavailable> {
-        let mut snapshot = Snapshot::default();
-        let outcome = match self.advance(user, &mut snapshot, None).await {
+        let (mut snapshot, mut events) = (Snapshot::default(), 0);
+        let walked = self.walk(user, Head::default(), None, |commit, hash| {
+            events += commit.events.len() as u64;
+            snapshot.follow(commit, hash);
+        });
+        let outcome = match walked.await {
             Ok(_) => Ok(snapshot),
             Err(ReadError::Broken(broken)) => Err(broken),
             Err(ReadError::Unavailable(unavailable)) => return Err(unavailable),
         };
-        Ok(Scanned { user, outcome })
+        Ok(Scanned { user, outcome, events })
     }
 }
 
@@ -72,9 +82,27 @@ impl LogScan<'_> {
     /// # Errors
     /// [`Unavailable`]; the scan can be asked again and goes on where it stood.
     pub async fn next(&mut self) -> Result<Option<Vec<Scanned>>, Unavailable> {
-        if self.finished {
-            return Ok(None);
+        if self.complete.is_empty() {
+            if self.finished {
+                return Ok(None);
+            }
+            self.next_page().await?;
         }
+        let mut scanned = Vec::with_capacity(self.complete.len());
+        // Taken away only when it is settled: whoever asks again after an error misses nobody. Nor is anybody lost
+        // who was settled before the error: they are told of without the others.
+        while let Some(run) = self.complete.front() {
+            match self.settle(run).await {
+                Ok(settled) => scanned.push(settled),
+                Err(error) if scanned.is_empty() => return Err(error),
+                Err(_) => break,
+            }
+            self.complete.pop_front();
+        }
+        Ok(Some(scanned))
+    }
+
+    async fn next_page(&mut self) -> Result<(), Unavailable> {
         let answer = self
             .log
             .client
@@ -86,20 +114,17 @@ impl LogScan<'_> {
             .set_exclusive_start_key(self.start.clone())
             .send()
             .await?;
-        let mut complete = Vec::new();
         for item in answer.items.unwrap_or_default() {
-            complete.extend(self.take(&item));
+            let before = self.take(&item);
+            self.complete.extend(before);
         }
         self.start = answer.last_evaluated_key;
         if self.start.is_none() {
             self.finished = true;
-            complete.extend(self.run.take());
+            let last = self.run.take();
+            self.complete.extend(last);
         }
-        let mut scanned = Vec::with_capacity(complete.len());
-        for run in complete {
-            scanned.push(self.settle(run).await?);
-        }
-        Ok(Some(scanned))
+        Ok(())
     }
 
     /// Adds an item to the run; returns the run before it, if that was another user's.
@@ -119,9 +144,9 @@ impl LogScan<'_> {
         before
     }
 
-    async fn settle(&self, run: Run) -> Result<Scanned, Unavailable> {
+    async fn settle(&self, run: &Run) -> Result<Scanned, Unavailable> {
         match run.fold(self.log) {
-            Some(snapshot) => Ok(Scanned { user: run.user, outcome: Ok(snapshot) }),
+            Some((snapshot, events)) => Ok(Scanned { user: run.user, outcome: Ok(snapshot), events }),
             None => self.log.fold(run.user).await,
         }
     }
@@ -142,17 +167,18 @@ impl Run {
         }
     }
 
-    fn fold(&self, log: &EventLog) -> Option<Snapshot> {
+    fn fold(&self, log: &EventLog) -> Option<(Snapshot, u64)> {
         if self.queried || self.commits.first()?.version != Version::NONE.next() {
             return None;
         }
         let key = log.keys.unwrap(self.vault.as_ref()?).ok()?;
-        let mut snapshot = Snapshot::default();
+        let (mut snapshot, mut events) = (Snapshot::default(), 0);
         let mut walk = Walk { head: snapshot.head, key };
         for commit in &self.commits {
             let opened = walk.step(commit, &log.keys).ok()?;
+            events += opened.events.len() as u64;
             snapshot.follow(&opened, walk.head.hash);
         }
-        Some(snapshot)
+        Some((snapshot, events))
     }
 }

@@ -118,15 +118,18 @@ impl Guesses {
         request = request.expression_attribute_values(":free", n(base + FREE));
         for level in 0..WAITS {
             let failures = FREE + u64::from(level);
-            let earlier = now - wait_after(failures);
-            condition.push_str(&if level + 1 == WAITS {
-                format!(" OR #last <= :t{level}")
-            } else {
+            let earlier = (now - wait_after(failures)).timestamp_millis();
+            request = request.expression_attribute_values(format!(":t{level}"), n(earlier));
+            condition.push_str(" OR (");
+            if level + 1 < WAITS {
                 request = request.expression_attribute_values(format!(":n{level}"), n(base + failures));
-                format!(" OR (#attempts <= :n{level} AND #last <= :t{level})")
-            });
-            request =
-                request.expression_attribute_values(format!(":t{level}"), n(earlier.timestamp_millis()));
+                condition.push_str("#attempts <= :n");
+                condition.push_str(&level.to_string());
+                condition.push_str(" AND ");
+            }
+            condition.push_str("#last <= :t");
+            condition.push_str(&level.to_string());
+            condition.push(')');
         }
         let once = Config::builder().retry_config(RetryConfig::disabled());
         let counted = request

@@ -16,10 +16,13 @@ pub(super) fn announce(data: &Path, endpoint: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Takes the address back. If that fails, the lock still tells that nobody listens there.
+/// Takes the address back, if there is one. Should that fail, the lock still tells whether anybody listens there.
 pub(super) fn withdraw(data: &Path) {
-    if let Err(error) = std::fs::remove_file(data.join(ADDRESS_FILE)) {
-        tracing::debug!(%error, "the engine's address stays behind");
+    match std::fs::remove_file(data.join(ADDRESS_FILE)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "the engine's address stays behind");
+        }
+        Ok(()) | Err(_) => {}
     }
 }
 

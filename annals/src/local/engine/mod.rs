@@ -138,6 +138,8 @@ impl LocalEngine {
     }
 
     async fn run(data: &Path, lock: File, temporary: Option<tempfile::TempDir>) -> Result<Self, EngineError> {
+        // The last server may have been killed; until this one announces itself there is nobody to talk to.
+        address::withdraw(data);
         let file = data.join(DATA_FILE);
         let database = Database::new(&file.to_string_lossy())
             .map_err(|error| EngineError::Data(data.to_owned(), Box::new(error)))?;

@@ -78,6 +78,22 @@ pub struct Pump<H> {
     checkpoint: Checkpoint,
     dead_letters: DeadLetters,
     stop: watch::Receiver<bool>,
+    /// How often a shard had nothing new.
+    empty_reads: watch::Sender<u64>,
+}
+
+/// Tells when a pump has nothing left to hand over.
+pub struct Idleness(watch::Receiver<u64>);
+
+impl Idleness {
+    /// Waits until everything that is in the stream by now has been handed over: until a read that began after this
+    /// call found nothing new.
+    pub async fn reached(mut self) {
+        // One read may have begun before.
+        let enough = *self.0.borrow_and_update() + 2;
+        // An error means that the pump has ended, and there is nothing to wait for.
+        let _ = self.0.wait_for(|count| *count >= enough).await;
+    }
 }
 
 /// Why a pump cannot start.
@@ -128,7 +144,13 @@ where
     ) -> Self {
         let checkpoint = Checkpoint::read(data.join(CHECKPOINT_FILE), &stream);
         let dead_letters = DeadLetters::at(dead_letters_in(data));
-        Self { streams, stream, handler, settings, checkpoint, dead_letters, stop }
+        let empty_reads = watch::Sender::new(0);
+        Self { streams, stream, handler, settings, checkpoint, dead_letters, stop, empty_reads }
+    }
+
+    /// What tells when this pump, of a stream with one shard as the embedded engine's, has nothing left.
+    pub fn idleness(&self) -> Idleness {
+        Idleness(self.empty_reads.subscribe())
     }
 
     /// Reads all shards, each after its parent, until it is told to stop; then finishes the batches under way.

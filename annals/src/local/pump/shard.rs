@@ -16,6 +16,16 @@ const PAGE: i32 = 1_000;
 /// How long to wait after a request that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
+/// What reading a page came to, and the iterator of the next one.
+enum Page {
+    /// There may be more at once.
+    Records(Option<String>),
+    /// There was nothing new.
+    Empty(Option<String>),
+    /// The shard will never have more.
+    Ended,
+}
+
 /// What a failed request means for the reading of a shard.
 enum Setback {
     /// The iterator is too old; the checkpoint gives a new one.
@@ -38,44 +48,43 @@ where
     pub(super) async fn read(self: Arc<Self>, shard: String) {
         let mut iterator = None;
         while !self.is_stopped() {
-            let setback = match self.read_page(&shard, &mut iterator).await {
+            // Taken, so that whatever goes wrong, the next try begins at the checkpoint.
+            match self.read_page(&shard, iterator.take()).await {
                 Ok(Page::Ended) => return,
-                Ok(Page::Records) => continue,
-                Ok(Page::Empty) => {
+                Ok(Page::Records(next)) => iterator = next,
+                Ok(Page::Empty(next)) => {
+                    iterator = next;
+                    self.empty_reads.send_modify(|count| *count += 1);
                     self.pause(self.settings.idle).await;
-                    continue;
                 }
-                Err(setback) => setback,
-            };
-            match setback {
-                Setback::IteratorExpired => iterator = None,
-                Setback::Trimmed => {
+                Err(Setback::IteratorExpired) => {
+                    self.pause(self.settings.idle).await;
+                }
+                Err(Setback::Trimmed) => {
                     tracing::warn!(
                         shard,
                         "stream records were trimmed unread; going on with the oldest left"
                     );
                     self.checkpoint.forget(&shard);
-                    iterator = None;
+                    self.pause(self.settings.idle).await;
                 }
-                Setback::Gone => {
+                Err(Setback::Gone) => {
                     self.pause(AFTER_FAILURE).await;
                     return;
                 }
-                Setback::Passing => {
+                Err(Setback::Passing) => {
                     self.pause(AFTER_FAILURE).await;
                 }
             }
         }
     }
 
-    async fn read_page(&self, shard: &str, iterator: &mut Option<String>) -> Result<Page, Setback> {
-        let current = match iterator.take() {
+    async fn read_page(&self, shard: &str, iterator: Option<String>) -> Result<Page, Setback> {
+        let iterator = match iterator {
             Some(iterator) => iterator,
             None => self.iterator(shard).await?,
         };
-        let request = self.streams.get_records().shard_iterator(&current).limit(PAGE);
-        // Kept until the page is in hand: a request that fails in passing is made again.
-        *iterator = Some(current);
+        let request = self.streams.get_records().shard_iterator(iterator).limit(PAGE);
         let page = request.send().await.map_err(|error| records_setback(shard, &error))?;
 
         let records = page.records.unwrap_or_default();
@@ -87,18 +96,18 @@ where
             .map(|record| record::for_lambda(record, &self.stream))
             .collect();
         if delivery::deliver(self, shard, commits).await.is_break() {
-            return Ok(Page::Records);
+            return Ok(Page::Records(None));
         }
         if let Some(end) = end {
             self.checkpoint.advance(shard, &end);
         }
 
-        *iterator = page.next_shard_iterator;
-        if iterator.is_none() {
+        let next = page.next_shard_iterator;
+        if next.is_none() {
             self.checkpoint.finish(shard);
             return Ok(Page::Ended);
         }
-        Ok(if empty { Page::Empty } else { Page::Records })
+        Ok(if empty { Page::Empty(next) } else { Page::Records(next) })
     }
 
     /// An iterator at the checkpoint, or at the oldest record.
@@ -121,16 +130,6 @@ where
             .map_err(|error| iterator_setback(shard, &error))?;
         answer.shard_iterator.ok_or(Setback::Passing)
     }
-}
-
-/// What reading a page came to.
-enum Page {
-    /// There may be more at once.
-    Records,
-    /// There was nothing new.
-    Empty,
-    /// The shard will never have more.
-    Ended,
 }
 
 fn records_setback(shard: &str, error: &SdkError<GetRecordsError>) -> Setback {

@@ -1,0 +1,164 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use command_api::passwords::HashParams;
+use storage::Segment;
+
+/// Accounts, with their whole history.
+#[derive(Debug, Parser)]
+#[command(name = "annals", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; `serve` unless it is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The options of `serve`.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything in one process: API, database, stream and projection.
+    Serve(ServeArgs),
+    /// Show every event of a user, in order.
+    History(HistoryArgs),
+    /// Hold the read model and the identifiers against the log; exit with 1 if they differ.
+    Verify(VerifyArgs),
+    /// Build the read model anew from the log; may run beside a server.
+    Rebuild(RebuildArgs),
+    /// Bring what is behind, damaged or parked up to date.
+    Repair(RepairArgs),
+}
+
+/// Where the data is.
+#[derive(Debug, Clone, Args)]
+pub struct PlaceArgs {
+    /// The folder with the data and the service keys.
+    #[arg(long, value_name = "DIR", default_value = ".annals")]
+    pub data: PathBuf,
+    /// Use the DynamoDB at this address instead of the embedded one. The service keys stay in the folder.
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+}
+
+/// How to report.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// Write the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The options of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Where the data is.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Keep nothing: all data and keys are gone when the server stops.
+    #[arg(long, conflicts_with_all = ["data", "endpoint"])]
+    pub memory: bool,
+    /// The port to listen on, at 127.0.0.1; 0 takes any that is free.
+    #[arg(long, env = "PORT", default_value_t = 3000)]
+    pub port: u16,
+    /// The cost of a password hash: memory in KiB, passes, lanes.
+    #[arg(long, value_name = "m=…,t=…,p=…", default_value_t = HashParams::default())]
+    pub argon2: HashParams,
+}
+
+/// The options of `history`.
+#[derive(Debug, Clone, Args)]
+pub struct HistoryArgs {
+    /// The user's id or address.
+    pub user: String,
+    /// Where the data is.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `verify`.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    /// Where the data is.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `rebuild`.
+#[derive(Debug, Clone, Args)]
+pub struct RebuildArgs {
+    /// Say what would change, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Only one part of the log, such as 3/8 for the third of eight.
+    #[arg(long, value_name = "I/N", value_parser = segment)]
+    pub segment: Option<Segment>,
+    /// Where the data is.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `repair`.
+#[derive(Debug, Clone, Args)]
+pub struct RepairArgs {
+    /// Where the data is.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+fn segment(text: &str) -> Result<Segment, String> {
+    let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    match numbers {
+        Some((index @ 1.., total @ 1..=1_000_000)) if index <= total => {
+            let index: u32 = index;
+            Ok(Segment { index: index - 1, total })
+        }
+        _ => Err("must be I/N, with I from 1 to N and N at most 1,000,000".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::{Cli, Command, segment};
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn annals_alone_is_annals_serve() {
+        let cli = Cli::try_parse_from(["annals", "--port", "0", "--memory"]).unwrap();
+        assert!(cli.command.is_none() && cli.serve.memory && cli.serve.port == 0);
+        let cli = Cli::try_parse_from(["annals", "serve", "--memory"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Serve(args)) if args.memory));
+        assert!(Cli::try_parse_from(["annals", "--memory", "--data", "x"]).is_err());
+        assert!(Cli::try_parse_from(["annals", "--argon2", "m=1"]).is_err());
+    }
+
+    #[test]
+    fn a_segment_is_counted_from_one() {
+        let third = segment("3/8").unwrap();
+        assert_eq!((third.index, third.total), (2, 8));
+        for wrong in ["0/8", "9/8", "1/0", "1", "a/b", "-1/8"] {
+            assert!(segment(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The operator's commands, on the data of a running server or on what it left.
+
+mod history;
+mod rebuild;
+mod repair;
+mod report;
+mod verify;
+
+pub(crate) use history::history;
+pub(crate) use rebuild::rebuild;
+pub(crate) use repair::repair;
+pub(crate) use verify::verify;
+
+use projector::replay::ReplayError;
+use storage::ReadError;
+
+use crate::place::PlaceError;
+
+/// Why an operator's command could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OperateError {
+    /// There is nothing to work on.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// There is no such user.
+    #[error("there is no user {0}")]
+    NoUser(String),
+    /// Neither an id nor an address.
+    #[error("{0} is neither a user id nor an address")]
+    NotAUser(String),
+    /// A run over the log ended early.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The result cannot be written.
+    #[error("cannot write the result")]
+    Output(#[from] std::io::Error),
+}

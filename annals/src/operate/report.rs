@@ -1,0 +1,117 @@
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use projector::replay::{Covered, Difference, Finding, Phase, Progress, VerifyReport};
+use serde::Serialize;
+
+use super::OperateError;
+
+/// Where nobody watches, a line as often as this.
+const A_LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Shows how far a run has come, on standard error: a bar where a person watches, lines otherwise.
+pub(super) fn progress() -> impl Fn(Progress) + Send + Sync + 'static {
+    let bar = std::io::stderr().is_terminal().then(|| {
+        let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+        ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+    });
+    let last_line = Mutex::new(Instant::now());
+    move |progress| {
+        let line =
+            format!("{}: {} users, {} commits", doing(progress.phase), progress.users, progress.commits);
+        if let Some(bar) = &bar {
+            bar.set_message(line);
+            bar.tick();
+            return;
+        }
+        let Ok(mut last_line) = last_line.lock() else { return };
+        if last_line.elapsed() >= A_LINE_EVERY {
+            *last_line = Instant::now();
+            eprintln!("{line}");
+        }
+    }
+}
+
+const fn doing(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Rebuild => "rebuilding",
+        Phase::DryRun => "comparing",
+        Phase::Repair => "repairing",
+        Phase::Verify => "verifying",
+    }
+}
+
+/// Writes a result to standard output: as JSON, or in these words.
+pub(super) fn write(
+    as_json: bool,
+    result: &impl Serialize,
+    words: impl FnOnce() -> String,
+) -> Result<(), OperateError> {
+    let text = if as_json { serde_json::to_string(result).map_err(std::io::Error::from)? } else { words() };
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(())
+}
+
+/// How many of something there are.
+pub(super) fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// What a run has read.
+pub(super) fn read(covered: &Covered) -> String {
+    format!("{}, {}", count(covered.users, "user"), count(covered.events, "event"))
+}
+
+/// Those lines whose number is not zero, each indented.
+pub(super) fn nonzero(lines: &[(u64, &str)]) -> String {
+    lines
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| format!("\n  {number} {what}"))
+        .collect()
+}
+
+/// The result of a verification in words.
+pub(super) fn verification(report: &VerifyReport) -> String {
+    let covered = report.covered;
+    let differences = match report.total {
+        0 => "no difference".to_owned(),
+        total => count(total, "difference"),
+    };
+    let mut text = format!("{}, {differences}", read(&covered));
+    for difference in &report.differences {
+        text.push_str(&format!("\n  {}", in_words(difference)));
+    }
+    let unlisted = report.total - report.differences.len() as u64;
+    if unlisted > 0 {
+        text.push_str(&format!("\n  and {unlisted} more"));
+    }
+    text
+}
+
+fn in_words(difference: &Difference) -> String {
+    let what = match &difference.finding {
+        Finding::LogBroken { code, version: Some(version) } => {
+            format!("the log cannot be read from commit {version} on ({code})")
+        }
+        Finding::LogBroken { code, version: None } => format!("the log cannot be read ({code})"),
+        Finding::LogEndsBeforeView { log, view } => {
+            format!("the log ends with commit {log}, before its view, which shows commit {view}")
+        }
+        Finding::ViewAbsent => "there is no view".to_owned(),
+        Finding::ViewBehind { log, view } => format!("the view shows commit {view} of {log}"),
+        Finding::ViewDiffers => "the view says something else than the log".to_owned(),
+        Finding::ViewTorn => "the view does not open".to_owned(),
+        Finding::ViewParked => "the user is parked, and the log can be read".to_owned(),
+        Finding::ViewOfLowerFold => "the view was put by older code".to_owned(),
+        Finding::ViewOfHigherFold => "the view was put by newer code".to_owned(),
+        Finding::ViewWithoutLog => "there is a view and no log".to_owned(),
+        Finding::IdentifierMissing => "the address leads to nobody".to_owned(),
+        Finding::IdentifierOfAnother { found } => format!("the address leads to {found}"),
+        Finding::IdentifierWithoutUser => "an identifier leads here that is not the user's".to_owned(),
+        Finding::IdentifierMalformed => "an identifier leads to nobody".to_owned(),
+    };
+    difference.user.map_or_else(|| what.clone(), |user| format!("{user}: {what}"))
+}

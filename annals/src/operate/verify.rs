@@ -1,0 +1,15 @@
+use std::process::ExitCode;
+
+use super::{OperateError, report};
+use crate::cli::VerifyArgs;
+use crate::place::Place;
+
+/// Holds read model and identifiers against the log; exit code 1 if they differ.
+pub(crate) async fn verify(args: &VerifyArgs) -> Result<ExitCode, OperateError> {
+    let place = Place::attach(&args.place).await?;
+    let verified = place.replay().reporting(report::progress()).verify(&place.identifiers()).await;
+    place.close().await;
+    let verified = verified?;
+    report::write(args.report.json, &verified, || report::verification(&verified))?;
+    Ok(if verified.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

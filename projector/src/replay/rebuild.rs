@@ -1,0 +1,128 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Serialize;
+use storage::{Identifiers, Replacing, Scanned, Unavailable};
+
+use super::orphans::orphans;
+use super::repair::Comparison;
+use super::standing::Settled;
+use super::{AT_ONCE, Covered, Findings, Pass, Phase, Replay, ReplayError, VerifyReport};
+use crate::ReadModel;
+
+/// What a rebuild did, or what it would find to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RebuildReport {
+    /// What was read.
+    #[serde(flatten)]
+    pub covered: Covered,
+    /// What was done with the views.
+    #[serde(flatten)]
+    pub done: Rebuilt,
+    /// Views without a log, which were deleted.
+    pub swept: u64,
+    /// What the verification afterwards found.
+    pub verified: VerifyReport,
+}
+
+/// What became of the users of a rebuild.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Rebuilt {
+    /// Views made anew.
+    pub written: u64,
+    /// Users parked, because their log cannot be read.
+    pub parked: u64,
+    /// Views left to the newer code that put them.
+    pub of_higher_fold: u64,
+    /// Views left as they are: they claim to show more than the log holds.
+    pub beyond_log: u64,
+    /// Views that others kept writing.
+    pub overtaken: u64,
+}
+
+/// What a rebuild would find.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DryRunReport {
+    /// What was read.
+    #[serde(flatten)]
+    pub covered: Covered,
+    /// How the views stand to the log.
+    #[serde(flatten)]
+    pub found: Findings,
+    /// Views without a log.
+    pub orphaned: u64,
+}
+
+impl Replay {
+    /// Makes every view anew from the first commit, beside live traffic; deletes views without a log; verifies.
+    ///
+    /// Harmless if it is killed, run again, or run by two at once.
+    pub async fn rebuild(
+        &self,
+        identifiers: &Identifiers,
+        now: DateTime<Utc>,
+    ) -> Result<RebuildReport, ReplayError> {
+        let pass = Arc::new(Rebuild { model: self.model.clone(), now, done: Mutex::default() });
+        let covered = self.over_log(Phase::Rebuild, &pass).await?;
+        let mut swept = 0;
+        if self.whole {
+            let mut pages = orphans(&self.model);
+            while let Some(found) = pages.try_next().await? {
+                for stored in found {
+                    self.model.views.sweep(&stored).await?;
+                    swept += 1;
+                }
+            }
+        }
+        let verified = Box::pin(self.verify(identifiers)).await?;
+        let done = *pass.done.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(RebuildReport { covered, done, swept, verified })
+    }
+
+    /// Says what a rebuild would find, and writes nothing.
+    pub async fn dry_run(&self) -> Result<DryRunReport, ReplayError> {
+        let pass = Arc::new(Comparison::only_looking(self.model.clone()));
+        let covered = self.over_log(Phase::DryRun, &pass).await?;
+        let mut orphaned = 0;
+        if self.whole {
+            let mut pages = orphans(&self.model);
+            while let Some(found) = pages.try_next().await? {
+                orphaned += found.len() as u64;
+            }
+        }
+        Ok(DryRunReport { covered, found: pass.found().0, orphaned })
+    }
+}
+
+struct Rebuild {
+    model: ReadModel,
+    now: DateTime<Utc>,
+    done: Mutex<Rebuilt>,
+}
+
+impl Pass for Rebuild {
+    async fn page(&self, users: Vec<Scanned>) -> Result<(), Unavailable> {
+        // The view is not even read, unless it refuses to be replaced.
+        let mut settled = stream::iter(users)
+            .map(|scanned| self.model.settle_patiently(scanned, Replacing::OlderOrEqual, self.now))
+            .buffer_unordered(AT_ONCE);
+        while let Some(settled) = settled.try_next().await? {
+            self.done.lock().unwrap_or_else(PoisonError::into_inner).add(settled);
+        }
+        Ok(())
+    }
+}
+
+impl Rebuilt {
+    pub(super) const fn add(&mut self, settled: Settled) {
+        *match settled {
+            Settled::NoLog => return,
+            Settled::Written => &mut self.written,
+            Settled::Parked => &mut self.parked,
+            Settled::OfHigherFold => &mut self.of_higher_fold,
+            Settled::BeyondLog => &mut self.beyond_log,
+            Settled::Overtaken => &mut self.overtaken,
+        } += 1;
+    }
+}

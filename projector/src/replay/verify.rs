@@ -1,0 +1,340 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::{UserId, Version};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Serialize;
+use storage::{Broken, Identifier, Identifiers, ReadError, Scanned, Snapshot, StoredView, Unavailable, View};
+use tokio::time::{Instant, sleep};
+
+use super::orphans::orphans;
+use super::standing::Standing;
+use super::{AT_ONCE, Covered, Pass, Phase, Replay, ReplayError};
+use crate::ReadModel;
+
+/// The most differences a report lists. All are counted.
+const LISTED: usize = 1_000;
+/// How long the projector may take to bring a view up to date before the view is reported.
+const PROJECTED_WITHIN: Duration = Duration::from_secs(2);
+/// The first pause before a view is looked at again; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+/// No pause is longer.
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+/// How often an address is looked up again while its user's log keeps growing.
+const TRIES: usize = 8;
+
+/// What a verification found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct VerifyReport {
+    /// What was read.
+    #[serde(flatten)]
+    pub covered: Covered,
+    /// How many differences there are.
+    pub total: u64,
+    /// The first of them.
+    pub differences: Vec<Difference>,
+}
+
+/// Where log, view and identifiers do not agree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Whose; `None` if that cannot be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+    /// What.
+    #[serde(flatten)]
+    pub finding: Finding,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Finding {
+    /// The log cannot be read.
+    LogBroken {
+        /// The code of the damage.
+        code: &'static str,
+        /// The first commit that cannot be read, if it is known which.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        version: Option<Version>,
+    },
+    /// The log ends before the last commit that the view shows.
+    LogEndsBeforeView {
+        /// The last commit of the log.
+        log: Version,
+        /// The last commit of the view.
+        view: Version,
+    },
+    /// There is no view.
+    ViewAbsent,
+    /// The view is not brought up to date.
+    ViewBehind {
+        /// The last commit of the log.
+        log: Version,
+        /// The last commit of the view.
+        view: Version,
+    },
+    /// The view says something else than the log.
+    ViewDiffers,
+    /// The view does not open.
+    ViewTorn,
+    /// The view is marked as parked, and the log can be read.
+    ViewParked,
+    /// The view was put by code of a lower fold number.
+    ViewOfLowerFold,
+    /// The view was put by code of a higher fold number, so this code cannot tell whether it is right.
+    ViewOfHigherFold,
+    /// There is a view and no log.
+    ViewWithoutLog,
+    /// The user's address leads to nobody.
+    IdentifierMissing,
+    /// The user's address leads to somebody else.
+    IdentifierOfAnother {
+        /// To whom.
+        found: UserId,
+    },
+    /// An identifier leads to this user, and is not the one of their address.
+    IdentifierWithoutUser,
+    /// An identifier leads to nobody.
+    IdentifierMalformed,
+}
+
+impl VerifyReport {
+    /// Whether log, views and identifiers agree.
+    pub const fn holds(&self) -> bool {
+        self.total == 0
+    }
+
+    fn add(&mut self, user: Option<UserId>, finding: Finding) {
+        self.total += 1;
+        if self.differences.len() < LISTED {
+            self.differences.push(Difference { user, finding });
+        }
+    }
+}
+
+impl Replay {
+    /// Compares the log with the views and, both ways, with the identifiers, while the system runs: what differs is
+    /// read again, and the projector gets two seconds, before it is reported.
+    pub async fn verify(&self, identifiers: &Identifiers) -> Result<VerifyReport, ReplayError> {
+        let pass = Arc::new(Verify {
+            model: self.model.clone(),
+            identifiers: identifiers.clone(),
+            report: Mutex::default(),
+        });
+        let covered = self.over_log(Phase::Verify, &pass).await?;
+        if self.whole {
+            let mut pages = orphans(&self.model);
+            while let Some(found) = pages.try_next().await? {
+                for stored in found {
+                    pass.report(Some(stored.user), Finding::ViewWithoutLog);
+                }
+            }
+            Box::pin(pass.every_identifier()).await?;
+        }
+        let report = std::mem::take(&mut *pass.report.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(VerifyReport { covered, ..report })
+    }
+}
+
+struct Verify {
+    model: ReadModel,
+    identifiers: Identifiers,
+    report: Mutex<VerifyReport>,
+}
+
+/// A user whose view and log do not agree yet.
+struct Suspect {
+    stored: StoredView,
+    snapshot: Snapshot,
+}
+
+impl Pass for Verify {
+    async fn page(&self, users: Vec<Scanned>) -> Result<(), Unavailable> {
+        let mut begun = Vec::with_capacity(users.len());
+        for Scanned { user, outcome, events: _ } in users {
+            match outcome {
+                Ok(snapshot) if snapshot.head.version == Version::NONE => {}
+                Ok(snapshot) => begun.push((user, snapshot)),
+                Err(broken) => self.report_broken(user, &broken),
+            }
+        }
+        let ids: Vec<_> = begun.iter().map(|(user, _)| *user).collect();
+        let views = self.model.views.read_all(&ids, false).await?;
+        self.addresses_of(&begun).await?;
+        let suspects = begun
+            .into_iter()
+            .zip(views)
+            .map(|((_, snapshot), stored)| Suspect { stored, snapshot })
+            .filter(|suspect| suspect.standing(&self.model) != Standing::Equal)
+            .collect();
+        self.look_again(suspects).await
+    }
+}
+
+impl Suspect {
+    fn standing(&self, model: &ReadModel) -> Standing {
+        Standing::of(&self.stored, &self.snapshot, model.views.fold())
+    }
+}
+
+impl Verify {
+    fn report(&self, user: Option<UserId>, finding: Finding) {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).add(user, finding);
+    }
+
+    fn report_broken(&self, user: UserId, broken: &Broken) {
+        let finding = Finding::LogBroken { code: broken.code(), version: broken.version() };
+        self.report(Some(user), finding);
+    }
+
+    /// Reads views and logs again, consistently and in this order, until they agree, or cannot come to, or the
+    /// projector has had its time.
+    async fn look_again(&self, mut suspects: Vec<Suspect>) -> Result<(), Unavailable> {
+        let deadline = Instant::now() + PROJECTED_WITHIN;
+        let mut pause = FIRST_PAUSE;
+        while !suspects.is_empty() {
+            let ids: Vec<_> = suspects.iter().map(|suspect| suspect.stored.user).collect();
+            let views = self.model.views.read_all(&ids, true).await?;
+            let read: Vec<Option<Suspect>> = stream::iter(suspects.into_iter().zip(views))
+                .map(|(suspect, stored)| self.read_on(stored, suspect.snapshot))
+                .buffer_unordered(AT_ONCE)
+                .try_collect()
+                .await?;
+            let in_time = Instant::now() < deadline;
+            suspects = Vec::new();
+            for suspect in read.into_iter().flatten() {
+                let user = Some(suspect.stored.user);
+                let log = suspect.snapshot.head.version;
+                let finding = match suspect.standing(&self.model) {
+                    Standing::Equal => continue,
+                    Standing::Absent | Standing::Behind | Standing::OfLowerFold if in_time => {
+                        suspects.push(suspect);
+                        continue;
+                    }
+                    Standing::Absent => Finding::ViewAbsent,
+                    Standing::Behind => Finding::ViewBehind { log, view: shown(&suspect.stored) },
+                    Standing::OfLowerFold => Finding::ViewOfLowerFold,
+                    Standing::OfHigherFold => Finding::ViewOfHigherFold,
+                    Standing::Different => Finding::ViewDiffers,
+                    Standing::Torn => Finding::ViewTorn,
+                    Standing::Parked => Finding::ViewParked,
+                    Standing::BeyondLog => Finding::LogEndsBeforeView { log, view: shown(&suspect.stored) },
+                };
+                self.report(user, finding);
+            }
+            if !suspects.is_empty() {
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a fold up to the end of the log as it is after its view was read. `None` if it turns out to be broken.
+    async fn read_on(
+        &self,
+        stored: StoredView,
+        mut snapshot: Snapshot,
+    ) -> Result<Option<Suspect>, Unavailable> {
+        match self.model.log.advance(stored.user, &mut snapshot, None).await {
+            Ok(_) => Ok(Some(Suspect { stored, snapshot })),
+            Err(ReadError::Unavailable(error)) => Err(error),
+            Err(ReadError::Broken(broken)) => {
+                self.report_broken(stored.user, &broken);
+                Ok(None)
+            }
+        }
+    }
+
+    /// From users to identifiers: the address of each leads to its user.
+    async fn addresses_of(&self, users: &[(UserId, Snapshot)]) -> Result<(), Unavailable> {
+        let addressed: Vec<_> = users
+            .iter()
+            .filter_map(|(user, snapshot)| Some((*user, self.identifier_of(snapshot)?)))
+            .collect();
+        let identifiers: Vec<_> = addressed.iter().map(|(_, identifier)| identifier.clone()).collect();
+        let owners = self.identifiers.find_all(&identifiers).await?;
+        for (user, identifier) in addressed {
+            if owners.get(&identifier) != Some(&user)
+                && let Some(finding) = self.look_up_again(user).await?
+            {
+                self.report(Some(user), finding);
+            }
+        }
+        Ok(())
+    }
+
+    fn identifier_of(&self, snapshot: &Snapshot) -> Option<Identifier> {
+        snapshot.user.account().map(|account| self.identifiers.key.email(&account.email))
+    }
+
+    /// Looks an address up between two looks at the log. An address changes hands together with the log, so if that
+    /// has not grown, the answer is final.
+    async fn look_up_again(&self, user: UserId) -> Result<Option<Finding>, Unavailable> {
+        for _ in 0..TRIES {
+            let Ok(before) = self.model.log.fold(user).await?.outcome else { return Ok(None) };
+            let Some(identifier) = self.identifier_of(&before) else { return Ok(None) };
+            let owners = self.identifiers.find_all(std::slice::from_ref(&identifier)).await?;
+            let finding = match owners.get(&identifier) {
+                Some(found) if *found == user => return Ok(None),
+                Some(found) => Finding::IdentifierOfAnother { found: *found },
+                None => Finding::IdentifierMissing,
+            };
+            if self.model.log.fold(user).await?.outcome.is_ok_and(|after| after.head == before.head) {
+                return Ok(Some(finding));
+            }
+        }
+        Ok(None)
+    }
+
+    /// From identifiers to users: each is that of its user's address.
+    async fn every_identifier(&self) -> Result<(), Unavailable> {
+        let mut from = None;
+        loop {
+            let page = self.identifiers.page(from).await?;
+            for _ in 0..page.malformed {
+                self.report(None, Finding::IdentifierMalformed);
+            }
+            let mut users: Vec<_> = page.entries.iter().map(|(_, user)| *user).collect();
+            users.sort_unstable();
+            users.dedup();
+            let views = self.model.views.read_all(&users, true).await?;
+            for (identifier, user) in page.entries {
+                // The views have been compared with the log before: most need no second look.
+                let view = users.binary_search(&user).ok().and_then(|place| views.get(place));
+                let shown = view.and_then(|stored| match &stored.view {
+                    View::Of(snapshot) => self.identifier_of(snapshot),
+                    View::Absent | View::Foreign { .. } | View::Torn(_) => None,
+                });
+                if shown.as_ref() != Some(&identifier) && !self.leads_home(&identifier, user).await? {
+                    self.report(Some(user), Finding::IdentifierWithoutUser);
+                }
+            }
+            match page.next {
+                Some(next) => from = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Whether an identifier is that of its user's address, by the log; or is no more, or the log cannot tell.
+    async fn leads_home(&self, identifier: &Identifier, user: UserId) -> Result<bool, Unavailable> {
+        match self.model.log.fold(user).await?.outcome {
+            Ok(snapshot) if self.identifier_of(&snapshot).as_ref() == Some(identifier) => Ok(true),
+            Ok(_) => {
+                let owners = self.identifiers.find_all(std::slice::from_ref(identifier)).await?;
+                Ok(owners.get(identifier) != Some(&user))
+            }
+            Err(_) => Ok(true),
+        }
+    }
+}
+
+fn shown(stored: &StoredView) -> Version {
+    match &stored.view {
+        View::Of(snapshot) => snapshot.head.version,
+        View::Foreign { version, .. } => *version,
+        View::Absent | View::Torn(_) => Version::NONE,
+    }
+}
