@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use domain::Fault;
 use http_body_util::BodyExt as _;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -39,7 +39,7 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split(';').next())
             .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"));
-        let body = Zeroizing::new(read(request.into_body()).await);
+        let body = Zeroizing::new(read(request.into_body()).await?);
         if body.len() > MAX {
             return Err(Problem::TooLarge);
         }
@@ -54,25 +54,27 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
 /// sending hears nothing but that the connection broke.
 pub(super) async fn receive(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let body = Body::from(read(body).await);
-    next.run(Request::from_parts(parts, body)).await
+    match read(body).await {
+        Ok(octets) => next.run(Request::from_parts(parts, Body::from(octets))).await,
+        Err(problem) => problem.into_response(),
+    }
 }
 
 /// The octets of a body; of one beyond the limit, only so many that it shows.
-async fn read(body: Body) -> Vec<u8> {
+async fn read(body: Body) -> Result<Vec<u8>, Problem> {
     let mut body = pin!(body);
     let mut octets = Vec::new();
     let mut seen = 0;
-    // Only the client's own connection can fail here, and with it whoever would hear of it.
-    while let Some(Ok(frame)) = body.frame().await {
-        let data = frame.into_data().unwrap_or_default();
+    while let Some(frame) = body.frame().await {
+        // Only the client's own connection can fail here. What came of a body that breaks off is not acted on.
+        let data = frame.map_err(|_| Problem::NotJson)?.into_data().unwrap_or_default();
         seen += data.len();
         octets.extend_from_slice(&data[..data.len().min(MAX + 1 - octets.len())]);
         if seen > DRAINED {
             break;
         }
     }
-    octets
+    Ok(octets)
 }
 
 impl Fields {

@@ -1,5 +1,8 @@
 //! Bodies as a whole: what is not one JSON object of at most 16 KiB.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use axum::body::Bytes;
 use futures::{StreamExt as _, stream};
 use http_body_util::{BodyStream, Full, StreamBody};
@@ -98,6 +101,25 @@ async fn a_body_without_a_length_has_the_same_limit() {
         let answer = app.post_octets("/login", body).await;
         assert_eq!(answer.status, status, "{answer:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_breaks_off_is_not_acted_on() {
+    let app = App::start().await;
+    let (address, body) = (app.address, good("/register").to_string());
+    let sent = move || {
+        let mut connection = TcpStream::connect(address).unwrap();
+        let head = "POST /register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+        let chunk = format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\nno length\r\n", body.len());
+        connection.write_all(format!("{head}{chunk}").as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answer = tokio::task::spawn_blocking(sent).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("urn:annals:problem:not-json"), "{answer}");
+    assert!(app.items(&app.tables.events).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
