@@ -95,8 +95,18 @@ impl Store {
                     loaded.snapshot = snapshot.clone();
                     return Ok(Appended { snapshot, version });
                 }
+                (Outcome::AppendedBefore, tried) => {
+                    return self.appended_before(loaded, tried.head.version).await;
+                }
                 (Outcome::Taken, _) => return Err(ExecuteError::Taken),
-                (Outcome::Stale, _) if guard_failed => return Err(ExecuteError::SessionEnded),
+                (Outcome::Stale, _) if guard_failed => {
+                    return Err(match intent.enclosed {
+                        Enclosed::ActingSession => ExecuteError::SessionEnded,
+                        Enclosed::Nothing | Enclosed::Verifier(_) | Enclosed::Session(_) => {
+                            Unavailable::because("an item without a commit stands in the way").into()
+                        }
+                    });
+                }
                 (Outcome::Stale, _) => guard_failed = true,
                 (Outcome::Conflict, _) => {
                     if !backoff.wait().await {
@@ -106,6 +116,16 @@ impl Store {
             }
             self.freshen(loaded).await?;
         }
+    }
+
+    /// The answer to a command that took effect in an earlier request. What that request made (the user's data key,
+    /// ids, times) is in the log, and what this one made is void: nothing may be chained to it.
+    async fn appended_before(&self, loaded: &mut Loaded, version: Version) -> Result<Appended, ExecuteError> {
+        self.freshen(loaded).await?;
+        if loaded.snapshot.head.version < version {
+            return Err(Unavailable::because("the commit of an earlier try is gone").into());
+        }
+        Ok(Appended { snapshot: loaded.snapshot.clone(), version: Some(version) })
     }
 
     async fn try_once(
