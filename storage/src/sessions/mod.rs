@@ -5,6 +5,7 @@ mod guesses;
 mod row;
 mod token;
 
+use std::fmt;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -72,7 +73,7 @@ pub struct Sessions {
 }
 
 /// A session about to begin: its row goes into the transaction of the event that says so.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NewSession {
     pub(crate) user: UserId,
     pub(crate) row: Row,
@@ -85,7 +86,6 @@ pub struct NewSession {
 }
 
 /// What came of presenting a refresh token.
-#[derive(Debug)]
 pub enum Rotation {
     /// The token's successor, and the session it belongs to. The same within the grace, however often.
     Next {
@@ -98,6 +98,24 @@ pub enum Rotation {
     Reused,
     /// The session has ended.
     Ended,
+}
+
+impl fmt::Debug for NewSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewSession").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Rotation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Next { token: _, session } => {
+                f.debug_struct("Next").field("session", session).finish_non_exhaustive()
+            }
+            Self::Reused => f.write_str("Reused"),
+            Self::Ended => f.write_str("Ended"),
+        }
+    }
 }
 
 /// A token to be spent, and what would take its place.

@@ -204,7 +204,8 @@ fn unanswered<E: std::error::Error + Send + Sync + 'static>(error: SdkError<E>) 
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
             Try::Unknown(error.into())
         }
-        SdkError::ServiceError(answer) if answer.raw().status().is_server_error() => {
+        // A 5xx without a code that we know, or an answer cut off behind its status line.
+        SdkError::ServiceError(answer) if !answer.raw().status().is_client_error() => {
             Try::Unknown(error.into())
         }
         _ => Try::Failed(error.into()),

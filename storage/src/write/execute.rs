@@ -1,3 +1,5 @@
+use std::fmt;
+
 use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{Command, CommandId, Rejection, UserEvent, Version, decide};
 
@@ -9,7 +11,7 @@ use crate::retry::Backoff;
 use crate::store::{Loaded, Store};
 
 /// A command to be carried out: everything about it that must be the same in every try.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Intent {
     /// What is asked.
     pub command: Command,
@@ -23,6 +25,18 @@ pub struct Intent {
     pub agent: Option<String>,
     /// What it brings along.
     pub enclosed: Enclosed,
+}
+
+/// Without the network address and the `User-Agent`, which are personal.
+impl fmt::Debug for Intent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intent")
+            .field("command", &self.command)
+            .field("id", &self.id)
+            .field("at", &self.at)
+            .field("enclosed", &self.enclosed)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a command came to.
