@@ -1,1 +1,18 @@
-//! command-api
+//! The HTTP API: commands and queries, as one router.
+//!
+//! Invariants: this crate does not know Lambda, but for its mains; it sends no request to DynamoDB that does not go
+//! through `storage`; no answer carries a cause; every password that is looked at was counted first.
+
+mod clock;
+mod config;
+mod http;
+pub mod passwords;
+mod routes;
+mod service;
+pub mod tokens;
+
+pub use clock::Clock;
+pub use config::{Config, ConfigError};
+pub use http::{ClientAddress, misdirected};
+pub use routes::router;
+pub use service::Service;

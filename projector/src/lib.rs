@@ -1,1 +1,15 @@
-//! projector
+//! Keeps the read model in step with the log.
+//!
+//! [`ReadModel::catch_up`] is the whole of projection; [`handle`] calls it for the users of a batch of stream records,
+//! and [`replay`] does the like for every user: rebuild, repair, verify.
+//!
+//! Invariants: nothing here writes the log, an identifier or a session; no event is skipped in silence; a record is
+//! a hint that a user changed, and what changed is read from the log.
+
+mod catch_up;
+mod config;
+mod handler;
+
+pub use catch_up::{CatchUpError, CaughtUp, ReadModel};
+pub use config::{Config, ConfigError};
+pub use handler::handle;

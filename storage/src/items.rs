@@ -11,7 +11,7 @@ use crate::retry::Backoff;
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// The most keys one BatchGetItem takes.
+/// The most keys one `BatchGetItem` takes.
 const BATCH: usize = 100;
 
 pub(crate) fn text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, Broken> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, Projection, SseSpecification,
     StreamSpecification, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
@@ -14,7 +15,7 @@ use serde::Deserialize;
 const TEMPLATE: &str = include_str!("../../infra/tables.json");
 
 /// How long a new table may take to become active.
-const ACTIVE_WITHIN: Duration = Duration::from_secs(60);
+const ACTIVE_WITHIN: Duration = Duration::from_mins(1);
 /// Between two looks at a table that is not active yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -88,11 +89,12 @@ impl Tables {
     /// Harmless if run again, or by two at once.
     pub async fn create(&self, client: &Client) -> Result<(), CreateTablesError> {
         let Template { resources } = serde_json::from_str(TEMPLATE).map_err(CreateTablesError::Template)?;
+        // The requests' futures are large; boxed, they do not burden every caller's.
         futures::future::try_join4(
-            resources.events.properties.create(client, &self.events),
-            resources.identifiers.properties.create(client, &self.identifiers),
-            resources.views.properties.create(client, &self.views),
-            resources.sessions.properties.create(client, &self.sessions),
+            Box::pin(resources.events.properties.create(client, &self.events)),
+            Box::pin(resources.identifiers.properties.create(client, &self.identifiers)),
+            Box::pin(resources.views.properties.create(client, &self.views)),
+            Box::pin(resources.sessions.properties.create(client, &self.sessions)),
         )
         .await?;
         Ok(())
@@ -160,7 +162,8 @@ struct Key {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Index {
-    index_name: String,
+    #[serde(rename = "IndexName")]
+    name: String,
     key_schema: Vec<Key>,
     projection: Projected,
 }
@@ -212,7 +215,7 @@ impl Definition {
                 .set_non_key_attributes(index.projection.non_key_attributes)
                 .build();
             let index = GlobalSecondaryIndex::builder()
-                .index_name(index.index_name)
+                .index_name(index.name)
                 .set_key_schema(Some(key_schema(&index.key_schema).map_err(incomplete)?))
                 .projection(projection)
                 .build()
@@ -230,7 +233,7 @@ impl Definition {
         match request.send().await {
             Ok(_) => {}
             Err(error)
-                if error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => {}
+                if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => {}
             Err(error) => return Err(refused(error.into())),
         }
 

@@ -89,10 +89,10 @@ pub enum Replacing {
     Torn(TornView),
 }
 
-/// What became of a document.
+/// What became of a document, or of a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
-    /// It is the view now.
+    /// It is in the table.
     Written,
     /// Another one stands in its place.
     Lost,
@@ -119,6 +119,17 @@ impl Views {
     /// The table with the keys that open it.
     pub const fn new(client: Client, table: String, keys: ViewKeys) -> Self {
         Self { client, table, keys, fold: FOLD }
+    }
+
+    /// The same table as code of another fold number sees it: during a migration, and in tests of one.
+    #[must_use]
+    pub fn with_fold(self, fold: u32) -> Self {
+        Self { fold, ..self }
+    }
+
+    /// The fold number of the documents put and of use here.
+    pub const fn fold(&self) -> u32 {
+        self.fold
     }
 
     /// The view of a user. Eventually consistent, and so never the last word.
@@ -184,14 +195,14 @@ impl Views {
     }
 
     /// Marks a user whose log cannot be read, unless the view has moved on since it was read at version `seen`
-    /// ([`Version::NONE`]: there was none). The first mark's time stays.
+    /// ([`Version::NONE`]: there was none), which is [`Put::Lost`]. The first mark's time stays.
     pub async fn park(
         &self,
         user: UserId,
         seen: Version,
         broken: &Broken,
         now: DateTime<Utc>,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<Put, Unavailable> {
         let marked = self
             .client
             .update_item()
@@ -213,14 +224,15 @@ impl Views {
             .send()
             .await;
         match marked {
+            Ok(_) => Ok(Put::Written),
             Err(error)
-                if !error
+                if error
                     .as_service_error()
                     .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
             {
-                Err(error.into())
+                Ok(Put::Lost)
             }
-            _ => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 

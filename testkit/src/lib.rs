@@ -4,6 +4,7 @@
 //! Invariant: no crate depends on this one outside its tests.
 #![expect(
     clippy::expect_used,
+    clippy::missing_panics_doc,
     reason = "a test has nothing better to do than to stop when its ground is missing"
 )]
 

@@ -1,4 +1,6 @@
-use aws_sdk_dynamodb::types::{ProjectionType, StreamViewType, TableDescription, TimeToLiveStatus};
+use aws_sdk_dynamodb::types::{
+    KeySchemaElement, ProjectionType, StreamViewType, TableDescription, TimeToLiveStatus,
+};
 use storage::tables::Tables;
 use testkit::Engine;
 
@@ -12,7 +14,7 @@ async fn the_tables_are_those_of_the_template() {
     let tables = engine.tables().await;
 
     let events = describe(&engine, &tables.events).await;
-    let keys: Vec<_> = events.key_schema().iter().map(|key| key.attribute_name()).collect();
+    let keys: Vec<_> = events.key_schema().iter().map(KeySchemaElement::attribute_name).collect();
     assert_eq!(keys, ["user", "item"]);
     let stream = events.stream_specification().unwrap();
     assert_eq!(stream.stream_view_type(), Some(&StreamViewType::KeysOnly));

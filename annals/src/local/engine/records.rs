@@ -1,0 +1,50 @@
+//! The engine's table of stream records, which it neither indexes nor trims: without help every write searches all
+//! records there are for the last sequence number, and takes longer with each.
+//!
+//! A second connection does both. `SQLite` lets one connection at a time write, and the engine, like this one, waits
+//! up to 5 s for its turn, so each statement here is kept short.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rusqlite::{Connection, OpenFlags};
+
+/// How long a statement waits while the engine writes.
+const WAITS: Duration = Duration::from_secs(5);
+/// Records removed by one statement.
+const AT_ONCE: usize = 500;
+
+/// Gives the records the index that the engine's query for the last sequence number can use.
+pub(super) fn index(file: &Path) -> rusqlite::Result<()> {
+    connect(file)?.execute_batch(
+        "CREATE INDEX IF NOT EXISTS annals_stream_records_by_sequence
+         ON _stream_records (table_name, CAST(sequence_number AS INTEGER))",
+    )
+}
+
+/// Removes the records written before this time, and says how many. It looks at the oldest only, and stops at the
+/// first lot with nothing old in it.
+pub(super) fn trim(file: &Path, before: SystemTime) -> rusqlite::Result<usize> {
+    let before = before.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let before = i64::try_from(before).unwrap_or(i64::MAX);
+    let connection = connect(file)?;
+    let mut statement = connection.prepare(&format!(
+        "DELETE FROM _stream_records WHERE id IN (
+             SELECT id FROM (SELECT id, created_at FROM _stream_records ORDER BY id LIMIT {AT_ONCE})
+             WHERE created_at < ?1)",
+    ))?;
+    let mut trimmed = 0;
+    loop {
+        match statement.execute([before])? {
+            0 => return Ok(trimmed),
+            lot => trimmed += lot,
+        }
+    }
+}
+
+fn connect(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(WAITS)?;
+    Ok(connection)
+}

@@ -1,0 +1,213 @@
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use domain::{Command, CommandId, Email, PresentedPassword, Rejection, SessionId, UserId};
+use serde::Serialize;
+use storage::{Counted, Enclosed, ExecuteError, Guessed, Intent, Loaded, Snapshot};
+use utoipa::ToSchema;
+
+use crate::http::{BodyProblems, Client, Fields, Problem, ProblemBody, internal};
+use crate::service::{Service, new_id};
+use crate::tokens::{AccessClaims, LIFETIME_SECONDS};
+
+/// A sign-in.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "the schema of what is read field by field, so that one answer names every fault"
+)]
+pub(crate) struct Login {
+    /// The address.
+    #[schema(max_length = 254, example = "ada@example.com")]
+    email: String,
+    /// The password.
+    #[schema(max_length = 1024, format = Password, example = "correct horse battery")]
+    password: String,
+}
+
+/// A session began.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SignedIn {
+    /// A JWT for the `Authorization` header.
+    access_token: String,
+    /// Always `Bearer`.
+    token_type: &'static str,
+    /// How long the access token is good, in seconds.
+    expires_in: i64,
+    /// Exchanged for new tokens, once.
+    refresh_token: String,
+    /// The session.
+    session_id: String,
+    /// The user.
+    user_id: String,
+    /// The version of the user's log with this sign-in.
+    version: u64,
+}
+
+/// Signs in with address and password.
+///
+/// An unknown address, a wrong password and an account that cannot sign in get the same answer, after the same work.
+#[utoipa::path(
+    post, path = "/login", tag = "sessions", request_body = Login,
+    responses(
+        (status = 200, description = "Signed in.", body = SignedIn),
+        (status = 401, description = "The address or the password is wrong.",
+            body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Too many failed attempts.",
+            body = ProblemBody, content_type = "application/problem+json",
+            headers(("Retry-After" = u64, description = "Seconds until the next attempt is evaluated."))),
+        BodyProblems,
+    ),
+)]
+pub(super) async fn login(
+    State(service): State<Arc<Service>>,
+    client: Client,
+    mut fields: Fields,
+) -> Result<Json<SignedIn>, Problem> {
+    let now = service.clock.now();
+    let email = fields.required("email", Email::parse);
+    let password = fields.required("password", PresentedPassword::parse);
+    let (email, password) = fields.finish(email.zip(password))?;
+
+    let mut candidate = Candidate::find(&service, email).await?;
+    let attempt = candidate.count(&service, now).await?;
+    if !candidate.satisfied_by(&service, &password).await? {
+        return Err(candidate.refused());
+    }
+    let Some(mut loaded) = candidate.loaded.take() else { return Err(candidate.refused()) };
+
+    let id = SessionId::new(new_id(now)?);
+    let session = service.store.sessions.begin(candidate.user, id, client.agent.as_deref(), now)?;
+    let mut verified = loaded.vault().map(|vault| vault.credential);
+    let mut looked_again = false;
+    let appended = loop {
+        let Some(credential) = verified else { return Err(candidate.refused()) };
+        let intent = Intent {
+            command: Command::SignIn {
+                email: candidate.email.clone(),
+                credential,
+                attempt,
+                session: id,
+                ends: session.ends,
+            },
+            id: CommandId::new(new_id(now)?),
+            at: now,
+            address: client.address.clone(),
+            agent: client.agent.clone(),
+            enclosed: Enclosed::Session(Box::new(session.clone())),
+        };
+        match service.store.execute(&mut loaded, &intent).await {
+            Ok(appended) => break appended,
+            // The password was changed while this one was checked, or the vault was older than the log: the log has
+            // been read to its end now, and the vault with it. Look once more.
+            Err(ExecuteError::Rejected(Rejection::CredentialMismatch)) if !looked_again => {
+                looked_again = true;
+                let current = loaded.vault().filter(|vault| vault.credential != credential);
+                let Some(vault) = current else { return Err(candidate.refused()) };
+                let phc = service.store.verifier(vault)?;
+                if !service.passwords.verify(&password, &phc).await? {
+                    return Err(candidate.refused());
+                }
+                verified = Some(vault.credential);
+            }
+            Err(ExecuteError::Rejected(Rejection::CredentialMismatch | Rejection::NotRegistered)) => {
+                return Err(candidate.refused());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    tracing::info!(user = %candidate.user, session = %id, "signed in");
+    let access_token = service
+        .tokens
+        .issue(&AccessClaims {
+            user: candidate.user,
+            session: id,
+            auth_time: now,
+            issued_at: now,
+            token: new_id(now)?,
+        })
+        .map_err(internal)?;
+    Ok(Json(SignedIn {
+        access_token,
+        token_type: "Bearer",
+        expires_in: LIFETIME_SECONDS,
+        refresh_token: session.token,
+        session_id: id.to_string(),
+        user_id: candidate.user.to_string(),
+        version: appended.snapshot.head.version.number(),
+    }))
+}
+
+/// Whoever is to be signed in: a user, or the decoy that stands in for an unknown address so that both take the same
+/// requests and the same hash.
+struct Candidate {
+    email: Email,
+    user: UserId,
+    guessed: Guessed,
+    loaded: Option<Loaded>,
+}
+
+impl Candidate {
+    async fn find(service: &Service, email: Email) -> Result<Self, Problem> {
+        let identifiers = &service.store.identifiers;
+        let identifier = identifiers.key.email(&email);
+        let known = identifiers.find(&identifier).await?;
+        let user = known.unwrap_or_else(|| identifiers.key.decoy(&identifier));
+        let loaded = service.store.load(user).await?;
+        let guessed = match known {
+            Some(user) => Guessed::User(user),
+            None => Guessed::Unknown(identifier),
+        };
+        Ok(Self { email, user, guessed, loaded })
+    }
+
+    /// Counts this attempt, before it is evaluated; its number.
+    ///
+    /// The view may not know of the last success yet. So a refusal counts only once the log has been read to its end.
+    async fn count(&mut self, service: &Service, now: DateTime<Utc>) -> Result<u64, Problem> {
+        let base = self.loaded.as_ref().map_or(0, |loaded| last_success(loaded.snapshot()));
+        let guesses = &service.store.guesses;
+        let wait = match guesses.count(&self.guessed, base, now).await? {
+            Counted::Attempt(number) => return Ok(number),
+            Counted::TooEarly { wait } => wait,
+        };
+        let true_base = match &mut self.loaded {
+            Some(loaded) => {
+                service.store.freshen(loaded).await?;
+                last_success(loaded.snapshot())
+            }
+            None => {
+                service.store.log.advance(self.user, &mut Snapshot::default(), None).await?;
+                base
+            }
+        };
+        let wait = if true_base == base {
+            wait
+        } else {
+            match guesses.count(&self.guessed, true_base, now).await? {
+                Counted::Attempt(number) => return Ok(number),
+                Counted::TooEarly { wait } => wait,
+            }
+        };
+        tracing::warn!(user = %self.user, "a sign-in was blocked");
+        Err(Problem::TooEarly(wait))
+    }
+
+    async fn satisfied_by(&self, service: &Service, password: &PresentedPassword) -> Result<bool, Problem> {
+        Ok(match self.loaded.as_ref().and_then(Loaded::vault) {
+            Some(vault) => service.passwords.verify(password, &service.store.verifier(vault)?).await?,
+            None => service.passwords.verify(password, service.passwords.decoy()).await?,
+        })
+    }
+
+    fn refused(&self) -> Problem {
+        tracing::info!(user = %self.user, "a sign-in failed");
+        Problem::SignInRefused
+    }
+}
+
+fn last_success(snapshot: &Snapshot) -> u64 {
+    snapshot.user.account().map_or(0, |account| account.last_success)
+}

@@ -1,0 +1,43 @@
+//! One file per route, with its body, its answer and what it may refuse.
+
+mod login;
+mod logout;
+mod me;
+mod openapi;
+mod refresh;
+mod register;
+mod well_known;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::http::{Problem, wrap};
+use crate::service::Service;
+
+/// The router: the same on Lambda, in the local stack and in tests.
+pub fn router(service: Arc<Service>) -> Router {
+    let clock = service.clock.clone();
+    let (routes, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .routes(routes!(register::register))
+        .routes(routes!(login::login))
+        .routes(routes!(me::me))
+        .routes(routes!(refresh::refresh))
+        .routes(routes!(logout::logout))
+        .routes(routes!(well_known::jwks))
+        .routes(routes!(well_known::openid_configuration))
+        .routes(routes!(well_known::oauth_authorization_server))
+        .routes(routes!(well_known::health))
+        .split_for_parts();
+    let document = openapi::complete(document, &service.issuer);
+    let routes = routes
+        .route("/openapi.json", get(async move || document.clone()))
+        .fallback(async || Problem::NotFound)
+        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .with_state(service);
+    wrap(routes, clock)
+}

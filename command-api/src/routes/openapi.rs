@@ -1,0 +1,21 @@
+use axum::Json;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{OpenApi, Server};
+
+use crate::http::{Invalid, ProblemBody};
+
+/// The document's head; its paths come from the routes.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(title = "Annals", description = "Accounts: register, sign in, stay signed in, sign out."),
+    components(schemas(ProblemBody, Invalid))
+)]
+pub(super) struct Document;
+
+/// The document with what only a running service knows.
+pub(super) fn complete(mut document: OpenApi, issuer: &str) -> Json<OpenApi> {
+    document.servers = Some(vec![Server::new(issuer)]);
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    Json(document)
+}

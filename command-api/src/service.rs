@@ -1,0 +1,49 @@
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand;
+use chrono::{DateTime, Utc};
+use storage::Store;
+use storage::keys::ServiceKeys;
+use uuid::{Builder, Uuid};
+
+use crate::clock::Clock;
+use crate::passwords::PasswordHasher;
+use crate::tokens::{AccessTokens, SigningError};
+
+/// The `client_id` of tokens that were issued to a password: Annals' own sign-in is the client.
+const CLIENT_ID: &str = "annals";
+
+/// What every route works with. Made once, at start.
+pub struct Service {
+    /// The tables.
+    pub store: Store,
+    /// The password hasher.
+    pub passwords: PasswordHasher,
+    /// Access tokens.
+    pub tokens: AccessTokens,
+    /// The URL of this service, as tokens name it: scheme and authority, without a slash behind.
+    pub issuer: String,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Service {
+    /// A service at this URL, which is also the audience of its tokens.
+    pub fn new(
+        store: Store,
+        passwords: PasswordHasher,
+        keys: &ServiceKeys,
+        issuer: String,
+        clock: Clock,
+    ) -> Result<Self, SigningError> {
+        let tokens = AccessTokens::new(&keys.signing, issuer.clone(), issuer.clone(), CLIENT_ID.to_owned())?;
+        Ok(Self { store, passwords, tokens, issuer, clock })
+    }
+}
+
+/// A new id: a UUID of version 7 (RFC 9562, section 5.7), ordered by time.
+pub(crate) fn new_id(now: DateTime<Utc>) -> Result<Uuid, Unspecified> {
+    let mut random = [0; 10];
+    rand::fill(&mut random)?;
+    let millis = u64::try_from(now.timestamp_millis()).map_err(|_| Unspecified)?;
+    Ok(Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+}

@@ -1,0 +1,203 @@
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use domain::{SessionId, UserId};
+use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
+use serde::Serialize;
+use storage::keys::{KeyId, Ring, SigningSecret};
+use uuid::Uuid;
+
+use super::verify::{TokenError, Verified, Verifier};
+
+/// The media type of an access token, as its header says it. [RFC 9068, section 2.1]
+pub(super) const TYPE: &str = "at+jwt";
+
+/// How long an access token is good, in seconds: the `expires_in` of an answer.
+pub const LIFETIME_SECONDS: i64 = 900;
+
+/// Why tokens cannot be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SigningError {
+    /// A key in the ring is no P-256 key pair.
+    #[error("the signing key {} is not a P-256 key pair", .0.as_str())]
+    Key(KeyId, #[source] jsonwebtoken::errors::Error),
+    /// A token could not be signed.
+    #[error("the token cannot be signed")]
+    Token(#[source] jsonwebtoken::errors::Error),
+}
+
+/// What an access token says about its bearer.
+#[derive(Debug, Clone, Copy)]
+pub struct AccessClaims {
+    /// Who bears it.
+    pub user: UserId,
+    /// The session it belongs to, and ends with.
+    pub session: SessionId,
+    /// When the user last proved who they are; refreshing does not renew it.
+    pub auth_time: DateTime<Utc>,
+    /// When the token is made.
+    pub issued_at: DateTime<Utc>,
+    /// The token's own id, never used twice.
+    pub token: Uuid,
+}
+
+/// Issues and verifies access tokens.
+pub struct AccessTokens {
+    header: Header,
+    signing: EncodingKey,
+    client_id: String,
+    jwks: JwkSet,
+    verifier: Verifier,
+}
+
+/// The claims as they stand in the token. [RFC 9068, section 2.2]
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    sub: UserId,
+    aud: &'a str,
+    exp: i64,
+    iat: i64,
+    jti: Uuid,
+    client_id: &'a str,
+    sid: SessionId,
+    auth_time: i64,
+}
+
+impl AccessTokens {
+    /// Tokens of this issuer for this audience and client: signed with the current key of the ring, verified with any.
+    pub fn new(
+        signing: &Ring<SigningSecret>,
+        issuer: String,
+        audience: String,
+        client_id: String,
+    ) -> Result<Self, SigningError> {
+        let mut keys = BTreeMap::new();
+        let mut jwks = JwkSet { keys: Vec::new() };
+        for (id, secret) in signing.iter() {
+            let unusable = |error| SigningError::Key(id.clone(), error);
+            let jwk = public(id, secret).map_err(unusable)?;
+            keys.insert(id.as_str().to_owned(), DecodingKey::from_jwk(&jwk).map_err(unusable)?);
+            jwks.keys.push(jwk);
+        }
+        let (id, secret) = signing.current();
+        let mut header = Header::new(Algorithm::ES256);
+        header.typ = Some(TYPE.to_owned());
+        header.kid = Some(id.as_str().to_owned());
+        let signing = EncodingKey::from_ec_der(secret.expose_pkcs8());
+        Ok(Self { header, signing, client_id, jwks, verifier: Verifier { keys, issuer, audience } })
+    }
+
+    /// A new token, good for [`LIFETIME_SECONDS`].
+    pub fn issue(&self, claims: &AccessClaims) -> Result<String, SigningError> {
+        let issued_at = claims.issued_at.timestamp();
+        let claims = Claims {
+            iss: &self.verifier.issuer,
+            sub: claims.user,
+            aud: &self.verifier.audience,
+            exp: issued_at + LIFETIME_SECONDS,
+            iat: issued_at,
+            jti: claims.token,
+            client_id: &self.client_id,
+            sid: claims.session,
+            auth_time: claims.auth_time.timestamp(),
+        };
+        jsonwebtoken::encode(&self.header, &claims, &self.signing).map_err(SigningError::Token)
+    }
+
+    /// Who bears a token, if it is one of ours and good now. Whether its session has ended, only the session's row
+    /// tells.
+    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Verified, TokenError> {
+        self.verifier.verify(token, now)
+    }
+
+    /// The public keys of the ring, the current one first, as a JWK Set. [RFC 7517]
+    pub const fn jwks(&self) -> &JwkSet {
+        &self.jwks
+    }
+}
+
+/// The public half of a signing key.
+fn public(id: &KeyId, secret: &SigningSecret) -> jsonwebtoken::errors::Result<Jwk> {
+    let key = EncodingKey::from_ec_der(secret.expose_pkcs8());
+    let mut jwk = Jwk::from_encoding_key(&key, Algorithm::ES256)?;
+    jwk.common.key_id = Some(id.as_str().to_owned());
+    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+    Ok(jwk)
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::jwk::JwkSet;
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+    use serde_json::{Value, json};
+    use storage::keys::{KeyId, Ring, SigningSecret};
+
+    use super::super::forgeries::{AUDIENCE, CLIENT, ISSUER, SESSION, TOKEN, USER, at, claims, tokens};
+
+    fn ring(id: &str) -> Ring<SigningSecret> {
+        Ring::of(KeyId::parse(id).unwrap(), SigningSecret::random().unwrap())
+    }
+
+    #[test]
+    fn a_token_says_what_rfc_9068_asks_for_and_the_published_key_verifies_it() {
+        let tokens = tokens(&ring("k1"));
+        let token = tokens.issue(&claims(1_000)).unwrap();
+        let published: JwkSet = serde_json::from_value(serde_json::to_value(tokens.jwks()).unwrap()).unwrap();
+        let key = DecodingKey::from_jwk(published.find("k1").unwrap()).unwrap();
+        let mut rules = Validation::new(Algorithm::ES256);
+        rules.validate_exp = false;
+        rules.set_audience(&[AUDIENCE]);
+        rules.set_issuer(&[ISSUER]);
+        let read = jsonwebtoken::decode::<Value>(&token, &key, &rules).unwrap();
+        assert_eq!(
+            serde_json::to_value(read.header).unwrap(),
+            json!({ "typ": "at+jwt", "alg": "ES256", "kid": "k1" })
+        );
+        assert_eq!(
+            read.claims,
+            json!({
+                "iss": ISSUER, "sub": USER, "aud": AUDIENCE, "exp": 1_900, "iat": 1_000, "jti": TOKEN,
+                "client_id": CLIENT, "sid": SESSION, "auth_time": 400,
+            })
+        );
+    }
+
+    #[test]
+    fn a_token_tells_who_bears_it() {
+        let tokens = tokens(&ring("k1"));
+        let verified = tokens.verify(&tokens.issue(&claims(1_000)).unwrap(), at(1_001)).unwrap();
+        assert_eq!(verified.user.to_string(), USER);
+        assert_eq!(verified.session.to_string(), SESSION);
+        assert_eq!((verified.auth_time, verified.expires), (at(400), at(1_900)));
+    }
+
+    #[test]
+    fn the_published_keys_are_public_keys() {
+        let rotated = ring("k1").rotated(KeyId::parse("k2").unwrap(), SigningSecret::random().unwrap());
+        let published = serde_json::to_value(tokens(&rotated).jwks()).unwrap();
+        let keys = published["keys"].as_array().unwrap();
+        assert_eq!(keys.len(), 2);
+        for (key, kid) in keys.iter().zip(["k2", "k1"]) {
+            let mut key = key.as_object().unwrap().clone();
+            for coordinate in ["x", "y"] {
+                let value = key.remove(coordinate).unwrap();
+                assert_eq!(value.as_str().unwrap().len(), 43, "32 octets in base64");
+            }
+            let rest = json!({ "kid": kid, "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig" });
+            assert_eq!(Value::from(key), rest, "and nothing else, `d` least of all");
+        }
+    }
+
+    #[test]
+    fn tokens_of_the_former_key_are_good_after_a_rotation() {
+        let before = ring("k1");
+        let old = tokens(&before).issue(&claims(1_000)).unwrap();
+        let after = tokens(&before.rotated(KeyId::parse("k2").unwrap(), SigningSecret::random().unwrap()));
+        assert!(after.verify(&old, at(1_001)).is_ok());
+        let new = after.issue(&claims(1_000)).unwrap();
+        assert!(after.verify(&new, at(1_001)).is_ok());
+        assert_eq!(jsonwebtoken::decode_header(&new).unwrap().kid.as_deref(), Some("k2"));
+    }
+}

@@ -1,0 +1,164 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use command_api::passwords::{HashParams, PasswordHasher};
+use command_api::{Clock, Service, router};
+use reqwest::header::HeaderMap;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use storage::keys::ServiceKeys;
+use storage::{Lifetimes, Store};
+use testkit::{Engine, Meter};
+
+/// A hash that costs next to nothing.
+pub const CHEAP: HashParams = HashParams { memory_kib: 8, iterations: 1, parallelism: 1 };
+pub const ISSUER: &str = "https://accounts.example.com";
+pub const ADA: &str = "ada@example.com";
+pub const PASSWORD: &str = "correct horse battery";
+
+/// The service on a socket of its own, with fresh tables, and a clock that the test moves.
+pub struct App {
+    pub engine: Engine,
+    pub keys: ServiceKeys,
+    pub store: Store,
+    pub meter: Meter,
+    pub address: SocketAddr,
+    pub http: reqwest::Client,
+    clock: Arc<AtomicI64>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl App {
+    pub async fn start() -> Self {
+        Self::with(Lifetimes::default()).await
+    }
+
+    pub async fn with(lifetimes: Lifetimes) -> Self {
+        let engine = Engine::start().await;
+        let tables = engine.tables().await;
+        let keys = ServiceKeys::random().unwrap();
+        let (client, meter) = engine.metered();
+        let store = Store::new(&client, &tables, &keys, lifetimes);
+        let passwords = PasswordHasher::new(CHEAP, keys.pepper.clone(), 4).unwrap();
+        let clock = Arc::new(AtomicI64::new(1_790_000_000_000));
+        let shown = Arc::clone(&clock);
+        let shown = Clock::of(move || {
+            DateTime::from_timestamp_millis(shown.load(Ordering::SeqCst)).unwrap_or_default()
+        });
+        let service = Service::new(store.clone(), passwords, &keys, ISSUER.to_owned(), shown).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router(Arc::new(service))).await });
+        let http = reqwest::Client::builder().user_agent("test").build().unwrap();
+        Self { engine, keys, store, meter, address, http, clock }
+    }
+
+    pub fn now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.clock.load(Ordering::SeqCst)).unwrap()
+    }
+
+    pub fn pass(&self, time: TimeDelta) {
+        self.clock.fetch_add(time.num_milliseconds(), Ordering::SeqCst);
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("http://{}{path}", self.address))
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        answer(self.request(Method::POST, path).json(&body)).await
+    }
+
+    pub async fn get(&self, path: &str, access_token: &str) -> Answer {
+        answer(self.request(Method::GET, path).bearer_auth(access_token)).await
+    }
+
+    pub async fn logout(&self, access_token: &str) -> Answer {
+        answer(self.request(Method::POST, "/logout").bearer_auth(access_token)).await
+    }
+
+    /// Registers Ada; her id.
+    pub async fn register(&self) -> String {
+        let answer = self.post("/register", json!({"email": ADA, "password": PASSWORD, "name": "Ada"})).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        answer.json()["user_id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn login(&self, password: &str) -> Answer {
+        self.post("/login", json!({"email": ADA, "password": password})).await
+    }
+
+    /// Signs Ada in; the answer's body.
+    pub async fn signed_in(&self) -> Value {
+        let answer = self.login(PASSWORD).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        answer.json()
+    }
+
+    pub async fn refresh(&self, token: &str) -> Answer {
+        self.post("/token/refresh", json!({ "refresh_token": token })).await
+    }
+
+    /// Does what the projector would do for this user.
+    pub async fn project(&self, user: &str) {
+        let user = user.parse().unwrap();
+        let mut snapshot = storage::Snapshot::default();
+        self.store.log.advance(user, &mut snapshot, None).await.unwrap();
+        self.store.views.put(user, &snapshot, storage::Replacing::OlderOrEqual).await.unwrap();
+    }
+}
+
+pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, mut headers) = (response.status(), response.headers().clone());
+    // What differs between any two answers.
+    headers.remove("annals-request-id");
+    headers.remove("date");
+    Answer { status, headers, text: response.text().await.unwrap() }
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().unwrap()
+    }
+
+    /// Asserts that this is a documented problem of that kind.
+    #[track_caller]
+    pub fn is_problem(&self, status: u16, kind: &str) {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let body = self.json();
+        assert_eq!(body["type"], format!("urn:annals:problem:{kind}"));
+        assert_eq!(body["status"], status);
+        assert!(body["title"].is_string());
+    }
+
+    pub fn text_of(&self, field: &str) -> String {
+        self.json()[field].as_str().unwrap_or_else(|| panic!("no {field}: {self:?}")).to_owned()
+    }
+}
+
+/// Several of them at once, each as a task of its own.
+pub async fn all_at_once<T: Send + 'static>(
+    tasks: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
+    let started: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
+    let mut results = Vec::new();
+    for task in started {
+        results.push(task.await.unwrap());
+    }
+    results
+}

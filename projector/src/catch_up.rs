@@ -1,0 +1,202 @@
+use std::error::Error;
+use std::fmt::Write as _;
+
+use aws_sdk_dynamodb::Client;
+use chrono::{DateTime, Utc};
+use domain::{UserId, Version};
+use storage::tables::Tables;
+use storage::{
+    Broken, EventLog, Put, ReadError, Replacing, Snapshot, StoredView, Unavailable, View, ViewKeys, Views,
+    WrappingKeys,
+};
+use uuid::Uuid;
+
+/// How often a projector that keeps losing to others reads again. Whoever wins brings the view further, so two
+/// losses in a row are rare already.
+const TRIES: usize = 8;
+
+/// The read model, and the log it is made from.
+#[derive(Debug, Clone)]
+pub struct ReadModel {
+    /// The log; only read.
+    pub log: EventLog,
+    /// The views.
+    pub views: Views,
+}
+
+/// What became of a user's view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CaughtUp {
+    /// It shows the whole log already.
+    Current,
+    /// It shows the whole log now.
+    Projected,
+    /// The log cannot be read: the user is parked.
+    Parked,
+    /// It was left to the newer code that put it: its fold number is higher.
+    OfHigherFold,
+    /// It was left as it is: it claims to show more than the log holds.
+    BeyondLog,
+}
+
+/// Why a user could not be caught up for now. The same again will help.
+#[derive(Debug, thiserror::Error)]
+pub enum CatchUpError {
+    /// DynamoDB did not answer as it should.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The log ends before the commit that was named.
+    #[error("commit {named} was named and the log ends at {end}")]
+    NotThereYet {
+        /// The commit that was named.
+        named: Version,
+        /// The last commit there is.
+        end: Version,
+    },
+    /// Others kept writing the view.
+    #[error("others kept writing the view")]
+    Contended,
+}
+
+impl ReadModel {
+    /// The read model in these tables, with the only keys it needs.
+    pub fn new(client: &Client, tables: &Tables, wrapping: WrappingKeys, views: ViewKeys) -> Self {
+        Self {
+            log: EventLog::new(client.clone(), tables.events.clone(), wrapping),
+            views: Views::new(client.clone(), tables.views.clone(), views),
+        }
+    }
+
+    /// Opens the connection to DynamoDB, so that the first batch does not wait for it. Whether it succeeds, the first
+    /// batch will tell.
+    pub async fn warm(&self) {
+        if let Err(error) = self.views.read(UserId::new(Uuid::nil())).await {
+            tracing::warn!(error = with_causes(&error), "DynamoDB does not answer yet");
+        }
+    }
+
+    /// Brings a user's view to the end of the log, which is at least the commit `at_least`.
+    ///
+    /// # Errors
+    /// [`CatchUpError`], worth another try. A log that cannot be read is none: the user is parked.
+    pub async fn catch_up(
+        &self,
+        user: UserId,
+        at_least: Version,
+        now: DateTime<Utc>,
+    ) -> Result<CaughtUp, CatchUpError> {
+        let stored = self.view(user, false).await?;
+        self.catch_up_from(stored, at_least, now).await
+    }
+
+    /// The same, for a view that has been read already. An old one costs another try, and nothing else.
+    pub(crate) async fn catch_up_from(
+        &self,
+        mut stored: StoredView,
+        at_least: Version,
+        now: DateTime<Utc>,
+    ) -> Result<CaughtUp, CatchUpError> {
+        for _ in 0..TRIES {
+            if let Some(caught_up) = self.try_once(&stored, at_least, now).await? {
+                return Ok(caught_up);
+            }
+            stored = self.view(stored.user, true).await?;
+        }
+        Err(CatchUpError::Contended)
+    }
+
+    /// Folds what the log holds beyond this view and puts the document. `None` if the view has moved on meanwhile.
+    async fn try_once(
+        &self,
+        stored: &StoredView,
+        at_least: Version,
+        now: DateTime<Utc>,
+    ) -> Result<Option<CaughtUp>, CatchUpError> {
+        let user = stored.user;
+        let (mut snapshot, replacing) = match &stored.view {
+            View::Foreign { fold, .. } if *fold > self.views.fold() => {
+                return Ok(Some(CaughtUp::OfHigherFold));
+            }
+            View::Absent | View::Foreign { .. } => (Snapshot::default(), Replacing::Older),
+            // A mark of parking goes with the view it stands on, even if no commit has come since.
+            View::Of(snapshot) if stored.parked.is_some() => (snapshot.clone(), Replacing::OlderOrEqual),
+            View::Of(snapshot) => (snapshot.clone(), Replacing::Older),
+            View::Torn(torn) => {
+                tracing::warn!(%user, "a view does not open; it is made again from the first commit");
+                (Snapshot::default(), Replacing::Torn(torn.clone()))
+            }
+        };
+        let seen = snapshot.head.version;
+        match self.log.advance(user, &mut snapshot, None).await {
+            Ok(_) => {}
+            Err(ReadError::Unavailable(error)) => return Err(error.into()),
+            Err(ReadError::Broken(broken)) => {
+                return Ok(match self.park(stored, &broken, now).await? {
+                    Put::Written => Some(CaughtUp::Parked),
+                    Put::Lost => None,
+                });
+            }
+        }
+        let end = snapshot.head.version;
+        if end < at_least {
+            return Err(CatchUpError::NotThereYet { named: at_least, end });
+        }
+        // Without a commit there is nothing to show.
+        if end == Version::NONE || (end == seen && stored.parked.is_none()) {
+            return Ok(Some(CaughtUp::Current));
+        }
+        if let View::Foreign { version, .. } = stored.view
+            && version > end
+        {
+            tracing::error!(%user, view = version.number(), log = end.number(), "the log ends before its view");
+            return Ok(Some(CaughtUp::BeyondLog));
+        }
+        Ok(match self.views.put(user, &snapshot, replacing).await? {
+            Put::Written => Some(CaughtUp::Projected),
+            Put::Lost => None,
+        })
+    }
+
+    /// Marks a user whose log cannot be read, unless the view has moved on since it was read.
+    pub(crate) async fn park(
+        &self,
+        stored: &StoredView,
+        broken: &Broken,
+        now: DateTime<Utc>,
+    ) -> Result<Put, Unavailable> {
+        let user = stored.user;
+        let seen = match &stored.view {
+            View::Absent => Version::NONE,
+            View::Of(snapshot) => snapshot.head.version,
+            View::Foreign { version, .. } => *version,
+            // It has no version to rest a condition on, and it is of no use to anybody.
+            View::Torn(_) => {
+                self.views.sweep(stored).await?;
+                Version::NONE
+            }
+        };
+        let put = self.views.park(user, seen, broken, now).await?;
+        if put == Put::Written {
+            tracing::error!(%user, code = broken.code(), "parked: the log cannot be read");
+        }
+        Ok(put)
+    }
+
+    /// One user's view.
+    pub(crate) async fn view(&self, user: UserId, consistent: bool) -> Result<StoredView, Unavailable> {
+        let mut views = self.views.read_all(&[user], consistent).await?;
+        Ok(views.pop().unwrap_or(StoredView { user, view: View::Absent, parked: None }))
+    }
+}
+
+/// An error with its causes, for a log line.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // Writing to a string does not fail.
+        let _ = write!(line, ": {cause}");
+        source = cause.source();
+    }
+    line
+}

@@ -1,0 +1,108 @@
+use std::collections::HashMap;
+
+use aws_lambda_events::event::dynamodb::{Event, EventRecord};
+use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
+use chrono::{DateTime, Utc};
+use domain::{UserId, Version};
+use futures::{StreamExt as _, stream};
+use serde_dynamo::AttributeValue;
+use storage::{StoredView, version_of};
+
+use crate::catch_up::{CatchUpError, CaughtUp, ReadModel, with_causes};
+
+/// Users caught up at the same time.
+const AT_ONCE: usize = 16;
+
+/// What a batch says of one user.
+struct Named {
+    user: UserId,
+    /// The highest commit that a record names.
+    version: Version,
+    /// The place of the user's first record in the batch.
+    first: usize,
+}
+
+/// Brings the views of the users that a batch of the log's stream names to the end of their logs.
+///
+/// The answer names the earliest record whose user could not be caught up for want of DynamoDB: the stream sends it
+/// and all that follow it again. A user whose log cannot be read is parked and holds nobody up.
+pub async fn handle(model: &ReadModel, event: Event, now: DateTime<Utc>) -> DynamoDbEventResponse {
+    let mut response = DynamoDbEventResponse::default();
+    let named = named(&event.records);
+    if let Some(earliest) = catch_up_all(model, named, now).await {
+        let record = event.records.into_iter().nth(earliest);
+        // Without a number, Lambda takes the whole batch to have failed.
+        let mut failure = DynamoDbBatchItemFailure::default();
+        failure.item_identifier = record.and_then(|record| record.change.sequence_number);
+        response.batch_item_failures.push(failure);
+    }
+    response
+}
+
+/// Returns the place of the earliest record whose user could not be caught up.
+async fn catch_up_all(model: &ReadModel, named: Vec<Named>, now: DateTime<Utc>) -> Option<usize> {
+    let users: Vec<UserId> = named.iter().map(|named| named.user).collect();
+    let views = match model.views.read_all(&users, false).await {
+        Ok(views) => views,
+        Err(error) => {
+            tracing::warn!(error = with_causes(&error), "a batch is left for later");
+            return named.iter().map(|named| named.first).min();
+        }
+    };
+    let outcomes: Vec<_> = stream::iter(named.into_iter().zip(views))
+        .map(|(named, view): (Named, StoredView)| async move {
+            let outcome = model.catch_up_from(view, named.version, now).await;
+            (named, outcome)
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    report(&outcomes);
+    outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(named, _)| named.first).min()
+}
+
+fn report(outcomes: &[(Named, Result<CaughtUp, CatchUpError>)]) {
+    let (mut projected, mut current, mut parked, mut left, mut failed) = (0, 0, 0, 0, 0);
+    for (named, outcome) in outcomes {
+        match outcome {
+            Ok(CaughtUp::Projected) => projected += 1,
+            Ok(CaughtUp::Current) => current += 1,
+            Ok(CaughtUp::Parked) => parked += 1,
+            Ok(CaughtUp::OfHigherFold | CaughtUp::BeyondLog) => left += 1,
+            Err(error) => {
+                failed += 1;
+                tracing::warn!(user = %named.user, error = with_causes(error), "a user is left for later");
+            }
+        }
+    }
+    if !outcomes.is_empty() {
+        tracing::info!(projected, current, parked, left, failed, "batch");
+    }
+}
+
+/// The users of a batch, each once, in the order of their first records.
+fn named(records: &[EventRecord]) -> Vec<Named> {
+    let mut users: Vec<Named> = Vec::new();
+    let mut places: HashMap<UserId, usize> = HashMap::new();
+    for (index, record) in records.iter().enumerate() {
+        let Some((user, version)) = commit(record) else { continue };
+        let place = *places.entry(user).or_insert(users.len());
+        match users.get_mut(place) {
+            Some(named) => named.version = named.version.max(version),
+            None => users.push(Named { user, version, first: index }),
+        }
+    }
+    users
+}
+
+/// The commit that a record says was appended; `None` for other items, and for what was removed.
+fn commit(record: &EventRecord) -> Option<(UserId, Version)> {
+    let key = |name: &str| match record.change.keys.get(name) {
+        Some(AttributeValue::S(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    if record.event_name == "REMOVE" {
+        return None;
+    }
+    Some((key("user")?.parse().ok()?, version_of(key("item")?)?))
+}
