@@ -85,10 +85,11 @@ impl Store {
     /// mismatch of credentials `loaded` is left as it was last read, for the caller to look again.
     ///
     /// # Errors
-    /// [`ExecuteError`]. No new try starts later than [`crate::NO_NEW_TRY_AFTER`].
+    /// [`ExecuteError`]. No new try starts later than [`crate::NO_NEW_TRY_AFTER`], or what the store was told
+    /// instead.
     pub async fn execute(&self, loaded: &mut Loaded, intent: &Intent) -> Result<Appended, ExecuteError> {
         let now = intent.at.trunc_subsecs(3);
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::within(self.no_new_try_after);
         let mut guard_failed = false;
         loop {
             if loaded.snapshot.head.version == Version::NONE && !loaded.fresh {

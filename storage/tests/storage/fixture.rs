@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
@@ -21,6 +22,9 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// What the verifiers of the tests look like. Storage does not read them.
 pub(crate) const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA";
+
+/// How long the store under test goes on trying.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// When a story begins.
 pub(crate) fn noon() -> DateTime<Utc> {
@@ -76,7 +80,8 @@ impl World {
         let engine = Engine::start().await;
         let tables = engine.tables().await;
         let (client, faults, meter) = engine.faulty();
-        let store = Store::new(&client, &tables, &keys, lifetimes);
+        // A busy build machine must not look like contention without end.
+        let store = Store::new(&client, &tables, &keys, lifetimes).with_no_new_try_after(PATIENCE);
         let raw = engine.client();
         Self { engine, tables, keys, store, faults, meter, raw }
     }

@@ -82,7 +82,7 @@ fn data_key(world: &World, person: &Person, vault: &Item) -> Vec<u8> {
 
 fn data_key_id(key: &[u8]) -> String {
     let hash = digest::digest(&digest::SHA256, &[b"annals data key id", key].concat());
-    hash.as_ref()[..4].iter().map(|octet| format!("{octet:02x}")).collect()
+    hex(&hash.as_ref()[..4])
 }
 
 /// Each part behind its length in eight octets.
@@ -92,4 +92,8 @@ fn parts(parts: &[&[u8]]) -> Vec<u8> {
 
 fn blob(value: &AttributeValue) -> &[u8] {
     value.as_b().unwrap().as_ref()
+}
+
+pub(crate) fn hex(octets: &[u8]) -> String {
+    octets.iter().fold(String::new(), |hex, octet| format!("{hex}{octet:02x}"))
 }

@@ -8,6 +8,7 @@ use domain::{Command, DisplayName, Email};
 use storage::{Broken, Enclosed, Guessed, Loaded};
 
 use crate::fixture::{Person, World, intent, registration, second, sign_in, sign_out, somebody};
+use crate::forge::hex;
 use crate::sessions::next;
 
 const ADDRESS: &str = "marked.mailbox@marked-domain.example";
@@ -18,7 +19,7 @@ const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$TWFya2VkU2FsdE1hcmtlZA$TWFya2V
 
 /// Every way in which a mark may have been written down.
 fn forms(mark: &str) -> Vec<Vec<u8>> {
-    let hex: String = mark.bytes().map(|octet| format!("{octet:02x}")).collect();
+    let hex = hex(mark.as_bytes());
     let mut forms = vec![mark.as_bytes().to_vec(), hex.to_uppercase().into_bytes(), hex.into_bytes()];
     // In base64 a text looks different at each of three places; its ends depend on its neighbours.
     for shift in 0..3 {
@@ -31,7 +32,7 @@ fn forms(mark: &str) -> Vec<Vec<u8>> {
     forms
 }
 
-/// All octets of a value, and those of what its base64 text, if it is one, stands for.
+/// The octets of a value.
 fn octets(value: &AttributeValue) -> Vec<u8> {
     match value {
         AttributeValue::B(blob) => blob.as_ref().to_vec(),
@@ -165,7 +166,7 @@ async fn no_mark_of_a_user_is_found_in_any_table_or_stream_record() {
 #[test]
 fn a_mark_is_recognised_in_every_form() {
     let hay = format!("..{AGENT}..");
-    let hex: String = hay.bytes().map(|octet| format!("{octet:02x}")).collect();
+    let hex = hex(hay.as_bytes());
     let found = |octets: &[u8]| forms(AGENT).iter().any(|form| contains(octets, form));
     assert!(found(hay.as_bytes()) && found(hex.as_bytes()) && found(hex.to_uppercase().as_bytes()));
     for before in 0..3 {
