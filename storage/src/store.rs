@@ -31,8 +31,7 @@ pub struct Store {
     /// The counts of guesses.
     pub guesses: Guesses,
     pub(crate) verifiers: VerifierKeys,
-    /// No new try of a command starts later than this after its first: [`crate::NO_NEW_TRY_AFTER`].
-    pub patience: Duration,
+    pub(crate) no_new_try_after: Duration,
 }
 
 /// A user as far as they have been read in this request.
@@ -97,8 +96,14 @@ impl Store {
             ),
             guesses: Guesses::new(client.clone(), tables.sessions.clone()),
             verifiers: VerifierKeys::new(deployment(), keys.verifiers.clone()),
-            patience: NO_NEW_TRY_AFTER,
+            no_new_try_after: NO_NEW_TRY_AFTER,
         }
+    }
+
+    /// The same store, with another limit to how long a command is tried again.
+    #[must_use]
+    pub fn with_no_new_try_after(self, no_new_try_after: Duration) -> Self {
+        Self { no_new_try_after, ..self }
     }
 
     /// Opens the connection that the first request would otherwise wait for. Whether anything is found, or whether it

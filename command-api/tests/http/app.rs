@@ -65,9 +65,9 @@ impl App {
     pub async fn on(engine: Engine, client: &Client, meter: Meter, lifetimes: Lifetimes) -> Self {
         let tables = engine.tables().await;
         let keys = ServiceKeys::random().unwrap();
-        let mut store = Store::new(client, &tables, &keys, lifetimes);
         // More than in production: on a busy machine, fifty commands of one user take longer than in a region.
-        store.patience = Duration::from_mins(1);
+        let patience = Duration::from_mins(1);
+        let store = Store::new(client, &tables, &keys, lifetimes).with_no_new_try_after(patience);
         let passwords = PasswordHasher::new(CHEAP, keys.pepper.clone(), 4).unwrap();
         let clock = Arc::new(AtomicI64::new(1_790_000_000_000));
         let shown = Arc::clone(&clock);
