@@ -38,6 +38,11 @@ impl Engine {
         Self { endpoint: format!("http://{address}"), _running: Some(running) }
     }
 
+    /// Whether the tests use an engine that somebody else runs.
+    pub fn is_elsewhere() -> bool {
+        std::env::var_os(ENDPOINT_SETTING).is_some()
+    }
+
     /// The engine's address, such as `http://127.0.0.1:40123`.
     pub fn endpoint(&self) -> &str {
         &self.endpoint

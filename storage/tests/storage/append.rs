@@ -113,15 +113,11 @@ async fn fifty_sign_ins_of_one_user_at_once_all_succeed_and_so_do_fifty_sign_out
     let world = World::start().await;
     let ada = world.register("ada@example.com").await;
     let sessions: Vec<_> = (0..50).map(|_| world.begin(&ada)).collect();
-    world.meter.reset();
     let signed_in = join_all(sessions.iter().zip(1..).map(|(session, attempt)| {
         let (world, ada) = (&world, &ada);
         async move { world.execute(ada, &sign_in(ada, attempt, session)).await }
     }))
     .await;
-    // What the limit in time rests on, whatever the machine: few tries, three to five each as measured.
-    let tries = world.meter.taken().requests.into_iter().filter(|name| name == "TransactWriteItems").count();
-    assert!(tries <= 50 * 10, "{tries} tries");
     let versions: BTreeSet<u64> =
         signed_in.into_iter().map(|appended| appended.unwrap().version.unwrap().number()).collect();
     assert_eq!(versions, (2..=51).collect());
