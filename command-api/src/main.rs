@@ -1,52 +1,43 @@
 //! The function behind API Gateway.
 
+mod gateway;
+
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
-use command_api::{ClientAddress, Clock, Config, Service, router};
-use lambda_http::request::RequestContext;
+use command_api::passwords::PasswordHasher;
+use command_api::{Clock, Config, Service, router};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use storage::keys::ServiceKeys;
 use storage::{Lifetimes, Store};
 
 #[tokio::main]
-async fn main() -> Result<(), lambda_http::Error> {
+async fn main() -> ExitCode {
     let lines = tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false);
     lines.with_writer(std::io::stderr).with_target(false).init();
-    match service().await {
-        Ok(service) => lambda_http::run(at_the_gateway(router(Arc::new(service)))).await,
-        Err(error) => {
-            tracing::error!(%error, cause = error.source().map(tracing::field::display), "the function does not start");
-            Err(error)
-        }
-    }
+    // Where it was, and not the message, which could hold anything.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!(place = panic.location().map(display), "panicked");
+    }));
+    let Err(error) = serve().await else { return ExitCode::SUCCESS };
+    tracing::error!(%error, cause = error.source().map(display), "the function does not run");
+    ExitCode::FAILURE
 }
 
-async fn service() -> Result<Service, lambda_http::Error> {
+async fn serve() -> Result<(), Error> {
+    let router = router(Arc::new(service().await?));
+    run(service_fn(|event: LambdaEvent<_>| gateway::answer(router.clone(), event.payload))).await
+}
+
+async fn service() -> Result<Service, Error> {
     let config = Config::read(|name| std::env::var(name).ok())?;
     let keys = ServiceKeys::open(&config.keys)?;
     // One request at a time comes to a function, and so one hash.
-    let passwords = command_api::passwords::PasswordHasher::new(config.argon2, keys.pepper.clone(), 1)?;
+    let passwords = PasswordHasher::new(config.argon2, keys.pepper.clone(), 1)?;
     let aws = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
     let store = Store::new(&storage::client(&aws), &config.tables, &keys, Lifetimes::default());
     // What the first request would wait for is paid before there is one.
-    passwords.warm().await?;
-    store.warm().await;
+    let (warm, ()) = tokio::join!(passwords.warm(), store.warm());
+    warm?;
     Ok(Service::new(store, passwords, &keys, config.issuer, Clock::system())?)
-}
-
-/// Tells the routes the client's address as the gateway saw it.
-fn at_the_gateway(router: Router) -> Router {
-    router.layer(from_fn(|mut request: Request, next: Next| {
-        let context = request.extensions().get::<RequestContext>();
-        let address = match context {
-            Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.as_deref(),
-            _ => None,
-        };
-        if let Some(address) = address.and_then(|address| address.parse().ok()) {
-            request.extensions_mut().insert(ClientAddress(address));
-        }
-        next.run(request)
-    }))
 }
