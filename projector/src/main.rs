@@ -9,7 +9,9 @@ use projector::{Config, handle};
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     tracing_subscriber::fmt().json().init();
-    let model = Config::from_settings(|key| std::env::var(key).ok())?.read_model().await;
+    let config = Config::from_settings(|key| std::env::var(key).ok())
+        .inspect_err(|error| tracing::error!(%error, "the projector cannot start"))?;
+    let model = config.read_model().await;
     model.warm().await;
     let model = &model;
     run(service_fn(|event: LambdaEvent<_>| async {

@@ -1,5 +1,5 @@
 //! What the tests of every crate run on: a real DynamoDB engine in the test's own process, and a meter that counts
-//! the requests sent to it and the capacity units they cost.
+//! the requests sent to it and the capacity units they cost, and faults on the way to it.
 //!
 //! Invariant: no crate depends on this one outside its tests.
 #![expect(
@@ -9,7 +9,9 @@
 )]
 
 mod engine;
+mod faults;
 mod meter;
 
 pub use engine::Engine;
+pub use faults::{Fault, Faults};
 pub use meter::{Meter, Taken};
