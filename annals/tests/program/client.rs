@@ -57,7 +57,12 @@ impl Client {
     }
 
     pub(crate) async fn me(&self, access_token: &str) -> Answer {
-        answer(self.http.get(format!("{}/me", self.url)).bearer_auth(access_token)).await.unwrap()
+        self.me_since(access_token, 0).await
+    }
+
+    pub(crate) async fn me_since(&self, access_token: &str, version: u64) -> Answer {
+        let me = format!("{}/me?min_version={version}", self.url);
+        answer(self.http.get(me).bearer_auth(access_token)).await.unwrap()
     }
 
     pub(crate) async fn logout(&self, access_token: &str) -> Answer {
