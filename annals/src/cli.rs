@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 
+use axum::http::Uri;
 use clap::{Args, Parser, Subcommand};
 use command_api::passwords::HashParams;
 use storage::Segment;
+
+/// Where the server listens, unless it is told otherwise.
+const PORT: u16 = 3000;
 
 /// Accounts, with their whole history.
 #[derive(Debug, Parser)]
@@ -40,7 +44,7 @@ pub struct PlaceArgs {
     #[arg(long, value_name = "DIR", default_value = ".annals")]
     pub data: PathBuf,
     /// Use the DynamoDB at this address instead of the embedded one. The service keys stay in the folder.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = endpoint)]
     pub endpoint: Option<String>,
 }
 
@@ -61,9 +65,10 @@ pub struct ServeArgs {
     /// Keep nothing: all data and keys are gone when the server stops.
     #[arg(long, conflicts_with_all = ["data", "endpoint"])]
     pub memory: bool,
-    /// The port to listen on, at 127.0.0.1; 0 takes any that is free.
-    #[arg(long, env = "PORT", default_value_t = 3000)]
-    pub port: u16,
+    /// The port to listen on, at 127.0.0.1; 0 takes any that is free [env: PORT] [default: 3000].
+    // Not read by the parser, which would hold every command to it.
+    #[arg(long)]
+    pub port: Option<u16>,
     /// The cost of a password hash: memory in KiB, passes, lanes.
     #[arg(long, value_name = "m=…,t=…,p=…", default_value_t = HashParams::default())]
     pub argon2: HashParams,
@@ -121,6 +126,25 @@ pub struct RepairArgs {
     pub report: ReportArgs,
 }
 
+impl ServeArgs {
+    /// The port to listen on, where `PORT` is set to this; what it is set to, if that is no port.
+    pub fn port(&self, setting: Option<&str>) -> Result<u16, String> {
+        match (self.port, setting) {
+            (Some(port), _) => Ok(port),
+            (None, Some(text)) => text.parse().map_err(|_| text.to_owned()),
+            (None, None) => Ok(PORT),
+        }
+    }
+}
+
+fn endpoint(text: &str) -> Result<String, &'static str> {
+    let uri = text.parse::<Uri>().ok().filter(|uri| uri.path() == "/" && uri.query().is_none());
+    match uri.as_ref().and_then(Uri::scheme_str) {
+        Some("http" | "https") => Ok(text.to_owned()),
+        _ => Err("must be an address such as http://127.0.0.1:8000"),
+    }
+}
+
 fn segment(text: &str) -> Result<Segment, String> {
     let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
     match numbers {
@@ -136,7 +160,7 @@ fn segment(text: &str) -> Result<Segment, String> {
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
-    use super::{Cli, Command, segment};
+    use super::{Cli, Command, endpoint, segment};
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -146,11 +170,32 @@ mod tests {
     #[test]
     fn annals_alone_is_annals_serve() {
         let cli = Cli::try_parse_from(["annals", "--port", "0", "--memory"]).unwrap();
-        assert!(cli.command.is_none() && cli.serve.memory && cli.serve.port == 0);
+        assert!(cli.command.is_none() && cli.serve.memory && cli.serve.port == Some(0));
         let cli = Cli::try_parse_from(["annals", "serve", "--memory"]).unwrap();
         assert!(matches!(cli.command, Some(Command::Serve(args)) if args.memory));
         assert!(Cli::try_parse_from(["annals", "--memory", "--data", "x"]).is_err());
         assert!(Cli::try_parse_from(["annals", "--argon2", "m=1"]).is_err());
+    }
+
+    #[test]
+    fn the_option_comes_before_the_environment_and_that_before_the_default() {
+        let port = |args: &[&str], setting| Cli::try_parse_from(args).unwrap().serve.port(setting);
+        assert_eq!(port(&["annals"], None), Ok(3000));
+        assert_eq!(port(&["annals"], Some("4000")), Ok(4000));
+        assert_eq!(port(&["annals", "--port", "0"], Some("nonsense")), Ok(0));
+        for wrong in ["", "nonsense", "-1", "65536", " 80"] {
+            assert_eq!(port(&["annals"], Some(wrong)), Err(wrong.to_owned()));
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_an_address_without_a_path() {
+        for right in ["http://127.0.0.1:8000", "http://[::1]:8000/", "https://dynamodb.example.com"] {
+            assert_eq!(endpoint(right).as_deref(), Ok(right));
+        }
+        for wrong in ["", "garbage", "127.0.0.1:8000", "ftp://a", "http://", "http://a/b", "http://a/?b"] {
+            assert!(endpoint(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -33,6 +33,18 @@ pub enum PlaceError {
     /// The data folder cannot be used.
     #[error("cannot use the data folder {0}")]
     Folder(PathBuf, #[source] std::io::Error),
+    /// There are data, and nothing to read them with: keys made now would not open them.
+    #[error("the service keys of the data in {0} are missing; put {KEYS_FILE} back")]
+    KeysMissing(PathBuf),
+    /// The keys in the folder are those of other data.
+    #[error("the service keys in {0} are those of another deployment: they do not open the data")]
+    KeysOfOthers(PathBuf),
+    /// Nothing that answers like a DynamoDB is there.
+    #[error("no DynamoDB answers at {0}")]
+    Endpoint(String, #[source] storage::Unavailable),
+    /// The data cannot be looked at.
+    #[error(transparent)]
+    Unavailable(#[from] storage::Unavailable),
     /// There are no data at this place.
     #[error("there is no data in {0}; `annals serve` makes some")]
     Nothing(PathBuf),
@@ -55,15 +67,20 @@ impl Place {
             .mode(0o700)
             .create(&args.data)
             .map_err(|error| PlaceError::Folder(args.data.clone(), error))?;
-        let keys = ServiceKeys::open_or_create(&args.data.join(KEYS_FILE))?;
-        match &args.endpoint {
-            None => Ok(Self::local(LocalEngine::open(&args.data).await?, keys, &args.data)),
-            Some(endpoint) => {
-                let place = Self::remote(endpoint, keys, &args.data);
-                place.tables.create(&place.client).await?;
-                Ok(place)
-            }
+        let keys_file = args.data.join(KEYS_FILE);
+        if LocalEngine::has_data(&args.data) && !keys_file.exists() {
+            return Err(PlaceError::KeysMissing(args.data.clone()));
         }
+        let keys = ServiceKeys::open_or_create(&keys_file)?;
+        let place = match &args.endpoint {
+            None => Self::local(LocalEngine::open(&args.data).await?, keys, &args.data),
+            Some(endpoint) => {
+                let place = Self::remote(endpoint, keys, &args.data).await?;
+                place.tables.create(&place.client).await?;
+                place
+            }
+        };
+        place.with_its_own_keys().await
     }
 
     /// For a server that keeps nothing.
@@ -79,13 +96,34 @@ impl Place {
     /// For an operator: beside a running server, or on the data it left. Makes nothing.
     pub(crate) async fn attach(args: &PlaceArgs) -> Result<Self, PlaceError> {
         let keys_file = args.data.join(KEYS_FILE);
-        if !keys_file.exists() {
-            return Err(PlaceError::Nothing(args.data.clone()));
+        match (keys_file.exists(), LocalEngine::has_data(&args.data)) {
+            (true, _) => {}
+            (false, true) => return Err(PlaceError::KeysMissing(args.data.clone())),
+            (false, false) => return Err(PlaceError::Nothing(args.data.clone())),
         }
         let keys = ServiceKeys::open(&keys_file)?;
-        match &args.endpoint {
-            None => Ok(Self::local(LocalEngine::attach_or_open(&args.data).await?, keys, &args.data)),
-            Some(endpoint) => Ok(Self::remote(endpoint, keys, &args.data)),
+        let place = match &args.endpoint {
+            None => Self::local(LocalEngine::attach_or_open(&args.data).await?, keys, &args.data),
+            Some(endpoint) => Self::remote(endpoint, keys, &args.data).await?,
+        };
+        place.with_its_own_keys().await
+    }
+
+    /// Makes sure that these keys are not those of other data: with them every user would be unknown, and every address
+    /// free to be taken a second time.
+    async fn with_its_own_keys(self) -> Result<Self, PlaceError> {
+        let fitting = self.read_model().log.knows_its_keys().await;
+        match fitting {
+            Ok(true) => Ok(self),
+            Ok(false) => {
+                let folder = self.folder.clone();
+                self.close().await;
+                Err(PlaceError::KeysOfOthers(folder))
+            }
+            Err(error) => {
+                self.close().await;
+                Err(error.into())
+            }
         }
     }
 
@@ -101,16 +139,19 @@ impl Place {
         }
     }
 
-    fn remote(endpoint: &str, keys: ServiceKeys, folder: &Path) -> Self {
-        Self {
-            client: clients::tables(endpoint),
+    async fn remote(endpoint: &str, keys: ServiceKeys, folder: &Path) -> Result<Self, PlaceError> {
+        let client = clients::tables(endpoint);
+        let answer = client.list_tables().limit(1).send().await;
+        answer.map_err(|error| PlaceError::Endpoint(endpoint.to_owned(), error.into()))?;
+        Ok(Self {
+            client,
             streams: clients::streams(endpoint),
             tables: Tables::prefixed("annals"),
             keys,
             folder: folder.to_owned(),
             engine: None,
             temporary: None,
-        }
+        })
     }
 
     /// A run over every user's log.

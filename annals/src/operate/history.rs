@@ -21,16 +21,19 @@ pub(crate) async fn history(args: &HistoryArgs) -> Result<ExitCode, OperateError
 async fn show(place: &Place, args: &HistoryArgs) -> Result<ExitCode, OperateError> {
     let store = Store::new(&place.client, &place.tables, &place.keys, Lifetimes::default());
     let user = find(&store, &args.user).await?;
-    let mut lines = Vec::new();
-    store.log.history(user, |commit| lines.extend(lines_of(commit, args.report.json))).await?;
-    if lines.is_empty() {
-        return Err(OperateError::NoUser(args.user.clone()));
-    }
-    let mut out = std::io::stdout().lock();
-    for line in lines {
-        writeln!(out, "{line}")?;
-    }
-    Ok(ExitCode::SUCCESS)
+    // Said as it is read: of a log that breaks off, what comes before the break is shown.
+    let (mut shown, mut written) = (false, Ok(()));
+    let read = store.log.history(user, |commit| {
+        for line in lines_of(commit, args.report.json) {
+            shown = true;
+            if written.is_ok() {
+                written = writeln!(std::io::stdout(), "{line}");
+            }
+        }
+    });
+    read.await?;
+    written?;
+    if shown { Ok(ExitCode::SUCCESS) } else { Err(OperateError::NoUser(args.user.clone())) }
 }
 
 async fn find(store: &Store, text: &str) -> Result<UserId, OperateError> {

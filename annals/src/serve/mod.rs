@@ -5,7 +5,7 @@ mod hosts;
 mod projection;
 mod welcome;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,9 @@ const FINISHES_WITHIN: Duration = Duration::from_secs(10);
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// The environment names no port.
+    #[error("PORT must be a port to listen on, 0 to 65535, and not {0:?}")]
+    Setting(String),
     /// The port cannot be listened on.
     #[error("cannot listen on port {0}")]
     Port(u16, #[source] std::io::Error),
@@ -62,9 +65,11 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<(), ServeError> {
         tracing::warn!("--argon2 {} is below the minimum of {}", args.argon2, HashParams::MINIMUM);
     }
     let told = told_to_stop()?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port))
+    let setting = std::env::var_os("PORT").map(|port| port.to_string_lossy().into_owned());
+    let port = args.port(setting.as_deref()).map_err(ServeError::Setting)?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
-        .map_err(|error| ServeError::Port(args.port, error))?;
+        .map_err(|error| ServeError::Port(port, error))?;
     let address = listener.local_addr().map_err(ServeError::Broken)?;
     let place = if args.memory { Place::in_memory().await? } else { Place::open(&args.place).await? };
 
@@ -72,7 +77,12 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<(), ServeError> {
     let service = service(&place, address, args.argon2)?;
     let (stop, stopped) = watch::channel(false);
     let mut serving = tokio::spawn(accept(listener, router(Arc::new(service)), stopped));
-    println!("{}", welcome::text(address, (!args.memory).then_some(args.place.data.as_path())));
+    // Whoever closed standard output has seen enough.
+    let _ = writeln!(
+        std::io::stdout(),
+        "{}",
+        welcome::text(address, (!args.memory).then_some(args.place.data.as_path()))
+    );
 
     let served = tokio::select! {
         served = &mut serving => served,
@@ -130,8 +140,10 @@ fn told_to_stop() -> Result<impl Future<Output = ()>, ServeError> {
 
 /// Logs to standard error: lines for a person, JSON for anything else.
 fn log() {
-    let filter =
-        EnvFilter::try_from_env("ANNALS_LOG").unwrap_or_else(|_| EnvFilter::new("info,projector=warn"));
+    // The engine would warn of every condition that is not met and every table that is there already: what is to be
+    // said about its answers, whoever asked says.
+    let usual = || EnvFilter::new("info,projector=warn,dynoxide=error");
+    let filter = EnvFilter::try_from_env("ANNALS_LOG").unwrap_or_else(|_| usual());
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     if std::io::stderr().is_terminal() {

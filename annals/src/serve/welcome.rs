@@ -19,6 +19,8 @@ Try, in another terminal:
   curl -s http://{address}/login -H 'Content-Type: application/json' \
     -d '{{"email":"ada@example.com","password":"correct horse battery"}}'
 
+and, with the access token of that answer in ACCESS_TOKEN:
+
   curl -s http://{address}/me -H "Authorization: Bearer $ACCESS_TOKEN"
 "#
     )

@@ -15,7 +15,11 @@ pub use scan::{LogScan, Scanned, Segment};
 
 use crate::error::{Broken, ReadError, Unavailable};
 use crate::items::{Item, Wanted, batch_get, s, text};
+use crate::seal::OpenError;
 use crate::vault::{DataKey, SORT_KEY as VAULT, Vault, WrappingKeys};
+
+/// So many items are looked at to find out whose the log is.
+const LOOKED_AT: i32 = 50;
 
 /// The events table, for reading. Appending is done with [`crate::Store::execute`].
 #[derive(Debug, Clone)]
@@ -89,6 +93,33 @@ impl EventLog {
         let mut found = batch_get(&self.client, vec![wanted]).await?;
         let items = found.remove(&self.table).unwrap_or_default();
         Ok(items.iter().filter_map(|item| text(item, "user").ok()?.parse().ok()).collect())
+    }
+
+    /// Whether the keys are those that the log was written with, as far as its first users tell: it is denied only if
+    /// there are vaults among theirs, and each names a wrapping key that is not in the ring. A damaged vault denies
+    /// nothing.
+    pub async fn knows_its_keys(&self) -> Result<bool, Unavailable> {
+        let answer = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .limit(LOOKED_AT)
+            .projection_expression("#user")
+            .expression_attribute_names("#user", "user")
+            .send()
+            .await?;
+        let items = answer.items.unwrap_or_default();
+        let users: HashSet<UserId> =
+            items.iter().filter_map(|item| text(item, "user").ok()?.parse().ok()).collect();
+        let keys = users.into_iter().map(|user| key(user, VAULT)).collect();
+        let wanted = Wanted { table: &self.table, keys, consistent: true };
+        let mut found = batch_get(&self.client, vec![wanted]).await?;
+        let vaults = found.remove(&self.table).unwrap_or_default();
+        let is_foreign = |vault: &Item| {
+            let opened = Vault::from_item(vault).and_then(|vault| self.keys.unwrap(&vault));
+            matches!(opened, Err(Broken::DataKey(OpenError::UnknownKey(_))))
+        };
+        Ok(vaults.is_empty() || !vaults.iter().all(is_foreign))
     }
 
     async fn walk(

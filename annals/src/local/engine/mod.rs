@@ -101,6 +101,11 @@ impl std::fmt::Debug for Housekeeper {
 }
 
 impl LocalEngine {
+    /// Whether an engine has ever run on this folder.
+    pub fn has_data(data: &Path) -> bool {
+        data.join(DATA_FILE).exists()
+    }
+
     /// Runs the engine on the data in this folder, which is made if there is none, and creates the tables.
     pub async fn open(data: &Path) -> Result<Self, EngineError> {
         let lock = lock(data)?.ok_or_else(|| EngineError::DataInUse(data.to_owned()))?;
