@@ -51,7 +51,7 @@ async fn a_log_of_thousands_of_commits_is_read_whole_and_loading_costs_what_it_c
     world.load(&bob).await;
     let young = world.meter.taken();
 
-    let (ada, expected) = veteran(&world, 2_100, 400).await;
+    let (ada, expected) = veteran(&world, 10_000, 400).await;
     world.project(&ada).await;
     world.meter.reset();
     world.load(&ada).await;
@@ -59,7 +59,7 @@ async fn a_log_of_thousands_of_commits_is_read_whole_and_loading_costs_what_it_c
     assert_eq!(young.requests, ["BatchGetItem"]);
     assert_eq!(old, young, "units and all");
     world.meter.reset();
-    world.sign_in(&ada, 2_101).await;
+    world.sign_in(&ada, 10_001).await;
     assert_eq!(world.meter.taken().requests, ["BatchGetItem", "TransactWriteItems"]);
 
     let folded = world.fold(&ada).await.unwrap();
