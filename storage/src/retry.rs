@@ -3,7 +3,7 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 use tokio::time::{Instant, sleep};
 
-/// No new try of a command starts later than this after its first.
+/// No new try starts later than this after the first, unless a store is told otherwise.
 pub const NO_NEW_TRY_AFTER: Duration = Duration::from_secs(4);
 
 /// The first pause is drawn from below this.
@@ -20,7 +20,12 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new() -> Self {
-        Self { deadline: Instant::now() + NO_NEW_TRY_AFTER, bound: FIRST }
+        Self::within(NO_NEW_TRY_AFTER)
+    }
+
+    /// No new try starts later than this from now.
+    pub(crate) fn within(limit: Duration) -> Self {
+        Self { deadline: Instant::now() + limit, bound: FIRST }
     }
 
     /// Waits before the next try; false if there is to be none.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, Utc};
 use domain::{Email, SessionId, UserId, Version};
@@ -8,6 +10,7 @@ use crate::identifiers::{IdentifierKey, Identifiers};
 use crate::items::{Item, Wanted, batch_get, text};
 use crate::keys::ServiceKeys;
 use crate::log::{EventLog, Snapshot, key};
+use crate::retry::NO_NEW_TRY_AFTER;
 use crate::sessions::{Guesses, Lifetimes, Session, SessionKeys, Sessions};
 use crate::tables::Tables;
 use crate::vault::{DataKey, SORT_KEY as VAULT, Vault, VerifierKeys, WrappingKeys};
@@ -28,6 +31,7 @@ pub struct Store {
     /// The counts of guesses.
     pub guesses: Guesses,
     pub(crate) verifiers: VerifierKeys,
+    pub(crate) no_new_try_after: Duration,
 }
 
 /// A user as far as they have been read in this request.
@@ -92,7 +96,14 @@ impl Store {
             ),
             guesses: Guesses::new(client.clone(), tables.sessions.clone()),
             verifiers: VerifierKeys::new(deployment(), keys.verifiers.clone()),
+            no_new_try_after: NO_NEW_TRY_AFTER,
         }
+    }
+
+    /// The same store, with another limit to how long a command is tried again.
+    #[must_use]
+    pub fn with_no_new_try_after(self, no_new_try_after: Duration) -> Self {
+        Self { no_new_try_after, ..self }
     }
 
     /// Opens the connection that the first request would otherwise wait for. Whether anything is found, or whether it

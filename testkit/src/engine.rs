@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Credentials, Region};
 use storage::tables::Tables;
 use tokio::sync::oneshot;
 
-use crate::Meter;
+use crate::{Faults, Meter};
 
 /// Names the DynamoDB endpoint that the tests use instead of the embedded engine.
 const ENDPOINT_SETTING: &str = "ANNALS_TEST_ENDPOINT";
@@ -38,6 +38,11 @@ impl Engine {
         Self { endpoint: format!("http://{address}"), _running: Some(running) }
     }
 
+    /// Whether the tests use an engine that somebody else runs.
+    pub fn is_elsewhere() -> bool {
+        std::env::var_os(ENDPOINT_SETTING).is_some()
+    }
+
     /// The engine's address, such as `http://127.0.0.1:40123`.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
@@ -52,6 +57,14 @@ impl Engine {
     pub fn metered(&self) -> (Client, Meter) {
         let meter = Meter::default();
         (Client::from_conf(self.settings().interceptor(meter.clone()).build()), meter)
+    }
+
+    /// A client between which and the engine things go wrong as the script says. The SDK does not try again by itself,
+    /// so that every fault reaches the code under test.
+    pub fn faulty(&self) -> (Client, Faults, Meter) {
+        let (faults, meter) = (Faults::default(), Meter::default());
+        let settings = self.settings().http_client(faults.clone()).interceptor(meter.clone());
+        (Client::from_conf(settings.retry_config(RetryConfig::disabled()).build()), faults, meter)
     }
 
     /// A client of the engine's streams.

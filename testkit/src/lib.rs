@@ -1,5 +1,5 @@
-//! What the tests of every crate run on: a real DynamoDB engine in the test's own process, a meter that counts
-//! the requests sent to it and the capacity units they cost, and Lambda's side of a function.
+//! What the tests of every crate run on: a real DynamoDB engine in the test's own process, a meter that counts the
+//! requests sent to it and the capacity units they cost, faults on the way to it, and Lambda's side of a function.
 //!
 //! Invariant: no crate depends on this one outside its tests.
 #![expect(
@@ -9,9 +9,11 @@
 )]
 
 mod engine;
+mod faults;
 mod meter;
 mod runtime_api;
 
 pub use engine::Engine;
+pub use faults::{Fault, Faults};
 pub use meter::{Meter, Taken};
 pub use runtime_api::{Ended, Function, Outcome, program, settings};

@@ -4,6 +4,8 @@ use std::pin::pin;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 use domain::Fault;
 use http_body_util::BodyExt as _;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -17,6 +19,8 @@ const MAX: usize = 16 * 1024;
 /// What is beyond the limit is taken off the wire up to here, so that the client hears why it was refused; the
 /// gateway lets no more through anyway.
 const DRAINED: usize = 12 * 1024 * 1024;
+/// So much of the name of an unknown field is shown, in characters.
+const MAX_NAME: usize = 64;
 
 /// The fields of a JSON object, taken out one by one. Whatever is wrong with any of them is collected, so that one
 /// answer names it all.
@@ -36,6 +40,9 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
             .and_then(|value| value.split(';').next())
             .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"));
         let body = Zeroizing::new(read(request.into_body()).await?);
+        if body.len() > MAX {
+            return Err(Problem::TooLarge);
+        }
         if !of_json {
             return Err(Problem::UnsupportedMediaType);
         }
@@ -43,21 +50,31 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     }
 }
 
+/// Takes the body off the wire, whether the route wants it or not: a client that is answered while it is still
+/// sending hears nothing but that the connection broke.
+pub(super) async fn receive(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match read(body).await {
+        Ok(octets) => next.run(Request::from_parts(parts, Body::from(octets))).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// The octets of a body; of one beyond the limit, only so many that it shows.
 async fn read(body: Body) -> Result<Vec<u8>, Problem> {
     let mut body = pin!(body);
     let mut octets = Vec::new();
     let mut seen = 0;
     while let Some(frame) = body.frame().await {
-        // Only the client's own connection can fail here.
+        // Only the client's own connection can fail here. What came of a body that breaks off is not acted on.
         let data = frame.map_err(|_| Problem::NotJson)?.into_data().unwrap_or_default();
         seen += data.len();
-        if seen <= MAX {
-            octets.extend_from_slice(&data);
-        } else if seen > DRAINED {
+        octets.extend_from_slice(&data[..data.len().min(MAX + 1 - octets.len())]);
+        if seen > DRAINED {
             break;
         }
     }
-    if seen > MAX { Err(Problem::TooLarge) } else { Ok(octets) }
+    Ok(octets)
 }
 
 impl Fields {
@@ -101,6 +118,8 @@ impl Fields {
     /// What the fields add up to, if all of them are acceptable and none is left over.
     pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, Problem> {
         for (field, _) in std::mem::take(&mut self.entries) {
+            // Such names are the client's; no more of them than it takes to recognise them, and each of them once.
+            let field: String = field.chars().take(MAX_NAME).collect();
             let known = self.invalid.iter().any(|invalid| invalid.field == field);
             if !known {
                 self.refuse(&field, "is not a field of this request");
@@ -114,9 +133,7 @@ impl Fields {
 
     /// Notes something that is not acceptable.
     pub(crate) fn refuse(&mut self, field: &str, detail: impl fmt::Display) {
-        // Names of unknown fields are the client's; no more of them than it takes to recognise them.
-        let field = field.chars().take(64).collect();
-        self.invalid.push(Invalid { field, detail: detail.to_string() });
+        self.invalid.push(Invalid { field: field.to_owned(), detail: detail.to_string() });
     }
 
     fn text<T>(

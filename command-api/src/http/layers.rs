@@ -11,7 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::Instrument as _;
 
-use super::Problem;
+use super::{Problem, body};
 use crate::clock::Clock;
 use crate::service::new_id;
 
@@ -23,6 +23,7 @@ pub(crate) fn wrap(routes: Router, clock: Clock) -> Router {
     let header = SetResponseHeaderLayer::if_not_present;
     routes
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(body::receive))
         .layer(header(CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .layer(header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(header(
@@ -56,4 +57,39 @@ async fn observed(clock: Clock, request: Request, next: Next) -> Response {
     }
     .instrument(span)
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::extract::Request;
+    use axum::routing::get;
+    use http_body_util::BodyExt as _;
+    use serde_json::{Value, json};
+    use tower::ServiceExt as _;
+
+    use super::wrap;
+    use crate::clock::Clock;
+
+    async fn panicking() -> &'static str {
+        panic!("a secret cause")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_as_a_problem_without_its_cause() {
+        let routes = Router::new().route("/", get(panicking));
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let response = wrap(routes, Clock::system()).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        let header = |name| response.headers()[name].to_str().unwrap();
+        assert_eq!(header("content-type"), "application/problem+json");
+        assert_eq!((header("cache-control"), header("x-content-type-options")), ("no-store", "nosniff"));
+        assert_eq!(header("annals-request-id").len(), 36);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(
+            serde_json::from_slice::<Value>(&body).unwrap(),
+            json!({"type": "urn:annals:problem:internal", "title": "Something went wrong", "status": 500})
+        );
+    }
 }

@@ -165,31 +165,31 @@ impl Candidate {
 
     /// Counts this attempt, before it is evaluated; its number.
     ///
-    /// The view may not know of the last success yet. So a refusal counts only once the log has been read to its end.
+    /// The view may not know of the last success yet, and there may be another one meanwhile. So a refusal counts only
+    /// once the log has been read to its end and has nothing new to say.
     async fn count(&mut self, service: &Service, now: DateTime<Utc>) -> Result<u64, Problem> {
-        let base = self.loaded.as_ref().map_or(0, |loaded| last_success(loaded.snapshot()));
-        let guesses = &service.store.guesses;
-        let wait = match guesses.count(&self.guessed, base, now).await? {
-            Counted::Attempt(number) => return Ok(number),
-            Counted::TooEarly { wait } => wait,
-        };
-        let true_base = if let Some(loaded) = &mut self.loaded {
-            service.store.freshen(loaded).await?;
-            last_success(loaded.snapshot())
-        } else {
-            service.store.log.advance(self.user, &mut Snapshot::default(), None).await?;
-            base
-        };
-        let wait = if true_base == base {
-            wait
-        } else {
-            match guesses.count(&self.guessed, true_base, now).await? {
+        let mut base = self.last_success();
+        loop {
+            let wait = match service.store.guesses.count(&self.guessed, base, now).await? {
                 Counted::Attempt(number) => return Ok(number),
                 Counted::TooEarly { wait } => wait,
+            };
+            if let Some(loaded) = &mut self.loaded {
+                service.store.freshen(loaded).await?;
+            } else {
+                service.store.log.advance(self.user, &mut Snapshot::default(), None).await?;
             }
-        };
-        tracing::warn!(user = %self.user, "a sign-in was blocked");
-        Err(Problem::TooEarly(wait))
+            if self.last_success() == base {
+                tracing::warn!(user = %self.user, "a sign-in was blocked");
+                return Err(Problem::TooEarly(wait));
+            }
+            base = self.last_success();
+        }
+    }
+
+    fn last_success(&self) -> u64 {
+        let account = self.loaded.as_ref().and_then(|loaded| loaded.snapshot().user.account());
+        account.map_or(0, |account| account.last_success)
     }
 
     async fn satisfied_by(&self, service: &Service, password: &PresentedPassword) -> Result<bool, Problem> {
@@ -203,8 +203,4 @@ impl Candidate {
         tracing::info!(user = %self.user, "a sign-in failed");
         Problem::SignInRefused
     }
-}
-
-fn last_success(snapshot: &Snapshot) -> u64 {
-    snapshot.user.account().map_or(0, |account| account.last_success)
 }

@@ -74,14 +74,17 @@ pub(super) async fn me(
     Ok((headers, Json(profile)).into_response())
 }
 
+/// One number in decimal digits, written as they are: `%31` and `+1` are none.
 fn min_version(query: Option<&str>) -> Result<Version, Problem> {
-    let Some(text) = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("min_version="))
-    else {
-        return Ok(Version::NONE);
-    };
-    let number = text.parse().map_err(|_| {
-        let detail = "must be a version, as a decimal number".to_owned();
-        Problem::Invalid(vec![Invalid { field: "min_version".to_owned(), detail }])
-    })?;
-    Ok(Version::new(number))
+    let mut values = query.unwrap_or_default().split('&').filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (name == "min_version").then_some(value)
+    });
+    let Some(digits) = values.next() else { return Ok(Version::NONE) };
+    let number = digits.parse().ok().filter(|_| digits.bytes().all(|digit| digit.is_ascii_digit()));
+    if let (Some(number), None) = (number, values.next()) {
+        return Ok(Version::new(number));
+    }
+    let detail = "must be one version, as a decimal number".to_owned();
+    Err(Problem::Invalid(vec![Invalid { field: "min_version".to_owned(), detail }]))
 }

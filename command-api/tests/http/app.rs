@@ -1,7 +1,11 @@
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::passwords::{HashParams, PasswordHasher};
 use command_api::{Clock, Service, router};
@@ -9,8 +13,11 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use storage::keys::ServiceKeys;
+use storage::tables::Tables;
 use storage::{Lifetimes, Store};
-use testkit::{Engine, Meter};
+use testkit::{Engine, Meter, Taken};
+
+use crate::contract::Contract;
 
 /// A hash that costs next to nothing.
 pub const CHEAP: HashParams = HashParams { memory_kib: 8, iterations: 1, parallelism: 1 };
@@ -18,15 +25,21 @@ pub const ISSUER: &str = "https://accounts.example.com";
 pub const ADA: &str = "ada@example.com";
 pub const PASSWORD: &str = "correct horse battery";
 
+pub type Item = HashMap<String, AttributeValue>;
+
 /// The service on a socket of its own, with fresh tables, and a clock that the test moves.
 pub struct App {
-    pub engine: Engine,
     pub keys: ServiceKeys,
     pub store: Store,
     pub meter: Meter,
+    pub tables: Tables,
+    /// DynamoDB, past the service and its keys.
+    pub raw: Client,
     pub address: SocketAddr,
     pub http: reqwest::Client,
     clock: Arc<AtomicI64>,
+    contract: Contract,
+    _engine: Engine,
 }
 
 /// An answer, read to its end.
@@ -44,10 +57,17 @@ impl App {
 
     pub async fn with(lifetimes: Lifetimes) -> Self {
         let engine = Engine::start().await;
+        let (client, meter) = engine.metered();
+        Self::on(engine, &client, meter, lifetimes).await
+    }
+
+    /// A service whose requests to DynamoDB go through this client.
+    pub async fn on(engine: Engine, client: &Client, meter: Meter, lifetimes: Lifetimes) -> Self {
         let tables = engine.tables().await;
         let keys = ServiceKeys::random().unwrap();
-        let (client, meter) = engine.metered();
-        let store = Store::new(&client, &tables, &keys, lifetimes);
+        // More than in production: on a busy machine, fifty commands of one user take longer than in a region.
+        let patience = Duration::from_mins(1);
+        let store = Store::new(client, &tables, &keys, lifetimes).with_no_new_try_after(patience);
         let passwords = PasswordHasher::new(CHEAP, keys.pepper.clone(), 4).unwrap();
         let clock = Arc::new(AtomicI64::new(1_790_000_000_000));
         let shown = Arc::clone(&clock);
@@ -59,7 +79,9 @@ impl App {
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router(Arc::new(service))).await });
         let http = reqwest::Client::builder().user_agent("test").build().unwrap();
-        Self { engine, keys, store, meter, address, http, clock }
+        let contract = Contract::of(&http, address).await;
+        let raw = engine.client();
+        Self { keys, store, meter, tables, raw, address, http, clock, contract, _engine: engine }
     }
 
     pub fn now(&self) -> DateTime<Utc> {
@@ -74,27 +96,56 @@ impl App {
         self.http.request(method, format!("http://{}{path}", self.address))
     }
 
+    /// Sends a request, reads the answer, and sees that it is one that the service promises.
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let request = request.build().unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = self.http.execute(request).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut answer = Answer { status, headers, text: response.text().await.unwrap() };
+        self.contract.holds(&method, &path, &answer);
+        // What differs between any two answers.
+        answer.headers.remove("annals-request-id");
+        answer.headers.remove("date");
+        answer
+    }
+
     pub async fn post(&self, path: &str, body: Value) -> Answer {
-        answer(self.request(Method::POST, path).json(&body)).await
+        self.send(self.request(Method::POST, path).json(&body)).await
+    }
+
+    /// Posts these octets as JSON.
+    pub async fn post_octets(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        self.send(self.request(Method::POST, path).header("content-type", "application/json").body(body))
+            .await
     }
 
     pub async fn get(&self, path: &str, access_token: &str) -> Answer {
-        answer(self.request(Method::GET, path).bearer_auth(access_token)).await
+        self.send(self.request(Method::GET, path).bearer_auth(access_token)).await
     }
 
     pub async fn logout(&self, access_token: &str) -> Answer {
-        answer(self.request(Method::POST, "/logout").bearer_auth(access_token)).await
+        self.send(self.request(Method::POST, "/logout").bearer_auth(access_token)).await
     }
 
     /// Registers Ada; her id.
     pub async fn register(&self) -> String {
-        let answer = self.post("/register", json!({"email": ADA, "password": PASSWORD, "name": "Ada"})).await;
+        self.register_as(ADA, PASSWORD).await
+    }
+
+    pub async fn register_as(&self, email: &str, password: &str) -> String {
+        let answer =
+            self.post("/register", json!({"email": email, "password": password, "name": "Ada"})).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
-        answer.json()["user_id"].as_str().unwrap().to_owned()
+        answer.text_of("user_id")
     }
 
     pub async fn login(&self, password: &str) -> Answer {
-        self.post("/login", json!({"email": ADA, "password": password})).await
+        self.login_as(ADA, password).await
+    }
+
+    pub async fn login_as(&self, email: &str, password: &str) -> Answer {
+        self.post("/login", json!({"email": email, "password": password})).await
     }
 
     /// Signs Ada in; the answer's body.
@@ -115,15 +166,29 @@ impl App {
         self.store.log.advance(user, &mut snapshot, None).await.unwrap();
         self.store.views.put(user, &snapshot, storage::Replacing::OlderOrEqual).await.unwrap();
     }
-}
 
-pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
-    let (status, mut headers) = (response.status(), response.headers().clone());
-    // What differs between any two answers.
-    headers.remove("annals-request-id");
-    headers.remove("date");
-    Answer { status, headers, text: response.text().await.unwrap() }
+    /// The names of the events in a user's log.
+    pub async fn events(&self, user: &str) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        let visit = |commit: &storage::Commit| {
+            names.extend(commit.events.iter().map(|recorded| recorded.event.name()));
+        };
+        self.store.log.history(user.parse().unwrap(), visit).await.unwrap();
+        names
+    }
+
+    /// Every item of a table.
+    pub async fn items(&self, table: &str) -> Vec<Item> {
+        let pages = self.raw.scan().table_name(table).into_paginator().items().send();
+        pages.collect::<Result<_, _>>().await.unwrap()
+    }
+
+    /// What these requests took.
+    pub async fn taken<T>(&self, requests: impl Future<Output = T>) -> (T, Taken) {
+        self.meter.reset();
+        let answer = requests.await;
+        (answer, self.meter.taken())
+    }
 }
 
 impl Answer {

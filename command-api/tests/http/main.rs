@@ -1,5 +1,20 @@
 //! The API as its clients see it: over HTTP, on a real engine.
 #![expect(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
+mod access;
 mod app;
+mod bodies;
+mod budget;
+mod contract;
+mod discovery;
+mod fields;
+mod guessing;
+mod outage;
+mod paths;
+mod reading;
+mod refreshing;
+mod registering;
+mod secrets;
+mod sessions;
 mod story;
+mod writers;

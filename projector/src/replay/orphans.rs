@@ -1,5 +1,5 @@
 use domain::Version;
-use futures::{Stream, stream};
+use futures::stream::{self, BoxStream, StreamExt as _};
 use storage::{StoredView, Unavailable};
 
 use crate::ReadModel;
@@ -8,7 +8,7 @@ use crate::ReadModel;
 ///
 /// A view is read before it is asked whether its user's log has begun, so the view of a user who is registering is
 /// not taken for one. A log that lacks its first commit is broken, not missing.
-pub(super) fn orphans(model: &ReadModel) -> impl Stream<Item = Result<Vec<StoredView>, Unavailable>> {
+pub(super) fn orphans(model: &ReadModel) -> BoxStream<'_, Result<Vec<StoredView>, Unavailable>> {
     stream::try_unfold(Some(None), async |place| {
         let Some(from) = place else { return Ok(None) };
         let (views, next) = model.views.page(from).await?;
@@ -23,4 +23,5 @@ pub(super) fn orphans(model: &ReadModel) -> impl Stream<Item = Result<Vec<Stored
         }
         Ok(Some((found, next.map(Some))))
     })
+    .boxed()
 }

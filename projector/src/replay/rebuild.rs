@@ -1,4 +1,3 @@
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -68,7 +67,7 @@ impl Replay {
         let covered = self.over_log(Phase::Rebuild, &pass).await?;
         let mut swept = 0;
         if self.whole {
-            let mut pages = pin!(orphans(&self.model));
+            let mut pages = orphans(&self.model);
             while let Some(found) = pages.try_next().await? {
                 for stored in found {
                     self.model.views.sweep(&stored).await?;
@@ -76,7 +75,7 @@ impl Replay {
                 }
             }
         }
-        let verified = self.verify(identifiers).await?;
+        let verified = Box::pin(self.verify(identifiers)).await?;
         let done = *pass.done.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(RebuildReport { covered, done, swept, verified })
     }
@@ -87,7 +86,7 @@ impl Replay {
         let covered = self.over_log(Phase::DryRun, &pass).await?;
         let mut orphaned = 0;
         if self.whole {
-            let mut pages = pin!(orphans(&self.model));
+            let mut pages = orphans(&self.model);
             while let Some(found) = pages.try_next().await? {
                 orphaned += found.len() as u64;
             }

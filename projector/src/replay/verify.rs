@@ -1,4 +1,3 @@
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -125,13 +124,13 @@ impl Replay {
         });
         let covered = self.over_log(Phase::Verify, &pass).await?;
         if self.whole {
-            let mut pages = pin!(orphans(&self.model));
+            let mut pages = orphans(&self.model);
             while let Some(found) = pages.try_next().await? {
                 for stored in found {
                     pass.report(Some(stored.user), Finding::ViewWithoutLog);
                 }
             }
-            pass.every_identifier().await?;
+            Box::pin(pass.every_identifier()).await?;
         }
         let report = std::mem::take(&mut *pass.report.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(VerifyReport { covered, ..report })

@@ -164,6 +164,23 @@ async fn a_user_without_a_readable_view_is_parked_too() {
 }
 
 #[tokio::test]
+async fn a_mark_meant_for_an_older_view_is_put_on_the_newer_one() {
+    let ground = Ground::new().await;
+    let user = ground.registered().await;
+    let faults = Faults::default();
+    let model = ground.model_of(&faults.client(&ground.engine));
+    model.views.read(user).await.unwrap();
+    ground.caught_up(&[user]).await;
+    ground.signed_in(user).await;
+    ground.break_commit(user, 2).await;
+    // It still reads that there is no view.
+    faults.answer_the_next_batch_as_the_last();
+    assert_eq!(model.catch_up(user, v(2), now()).await.unwrap(), CaughtUp::Parked);
+    assert_eq!(ground.parked(user).await.unwrap().reason, "seal");
+    assert!(matches!(ground.view(user).await, View::Of(shown) if shown.head.version == v(1)));
+}
+
+#[tokio::test]
 async fn a_mark_goes_even_if_the_log_has_not_grown_since() {
     let ground = Ground::new().await;
     let user = ground.registered().await;

@@ -29,7 +29,7 @@ impl Faults {
     }
 
     /// Requests of this operation that mention this text do not get through.
-    pub(crate) fn refuse(&self, operation: &'static str, text: impl ToString) {
+    pub(crate) fn refuse(&self, operation: &'static str, text: &impl ToString) {
         self.0.lock().unwrap().refused.push((operation, text.to_string()));
     }
 
@@ -42,7 +42,7 @@ impl Faults {
         self.0.lock().unwrap().refused.clear();
     }
 
-    /// The next BatchGetItem is answered as the last one was: an eventually consistent read that is late.
+    /// The next `BatchGetItem` is answered as the last one was: an eventually consistent read that is late.
     pub(crate) fn answer_the_next_batch_as_the_last(&self) {
         let mut state = self.0.lock().unwrap();
         state.stale = state.last_batch.clone();

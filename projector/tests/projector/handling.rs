@@ -48,8 +48,8 @@ async fn the_earliest_record_that_could_not_be_processed_is_reported() {
     let users = ground.many_registered(4).await;
     let faults = Faults::default();
     let model = ground.model_of(&faults.client(&ground.engine));
-    faults.refuse("Query", users[1]);
-    faults.refuse("PutItem", users[3]);
+    faults.refuse("Query", &users[1]);
+    faults.refuse("PutItem", &users[3]);
     let event = batch(&[(users[0], 1), (users[3], 1), (users[1], 1), (users[2], 1), (users[3], 1)]);
     assert_eq!(failed(&handle(&model, event.clone(), now()).await), ["2"]);
     for user in [users[0], users[2]] {
@@ -79,7 +79,7 @@ async fn a_batch_whose_views_cannot_be_read_is_left_from_its_first_commit_on() {
     let user = ground.registered().await;
     let faults = Faults::default();
     let model = ground.model_of(&faults.client(&ground.engine));
-    faults.refuse("BatchGetItem", user);
+    faults.refuse("BatchGetItem", &user);
     let event = records(&[
         ("MODIFY", user.to_string(), "vault".into()),
         ("INSERT", user.to_string(), "commit-0000000001".into()),

@@ -151,8 +151,8 @@ async fn a_replay_goes_on_where_it_stood_when_dynamodb_was_away() {
     ground.break_commit(users[2], 1).await;
     let faults = Faults::default();
     let replay = Replay::of(ground.model_of(&faults.client(&ground.engine))).in_segments(1);
-    faults.refuse("Query", users[2]);
-    faults.refuse("PutItem", users[4]);
+    faults.refuse("Query", &users[2]);
+    faults.refuse("PutItem", &users[4]);
     let back = async {
         until(|| faults.was_hit()).await;
         faults.heal();

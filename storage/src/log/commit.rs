@@ -1,3 +1,5 @@
+use std::fmt;
+
 use aws_lc_rs::digest;
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::{CommandId, User, UserEvent, UserId, Version};
@@ -24,7 +26,7 @@ pub struct Recorded {
 }
 
 /// What is recorded beside an event. Nothing is decided by it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     /// The name of the command.
     pub command: String,
@@ -34,6 +36,13 @@ pub struct Metadata {
     /// The client's `User-Agent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+}
+
+/// Without the network address and the `User-Agent`, which are personal.
+impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metadata").field("command", &self.command).finish_non_exhaustive()
+    }
 }
 
 /// A commit, opened: the events of one command.

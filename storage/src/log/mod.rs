@@ -157,14 +157,13 @@ impl EventLog {
         Ok(item.as_ref().map(Vault::from_item).transpose()?)
     }
 
-    /// The command that made a commit, read consistently; `None` if there is no such commit.
-    pub(crate) async fn command_at(
+    /// A commit as it lies in the table, read consistently; `None` if there is no such commit.
+    pub(crate) async fn stored_at(
         &self,
         user: UserId,
         version: Version,
-    ) -> Result<Option<String>, ReadError> {
-        let item = self.get(user, &sort_key(version)).await?;
-        Ok(item.map(|item| text(&item, "command").map(str::to_owned)).transpose()?)
+    ) -> Result<Option<Item>, Unavailable> {
+        self.get(user, &sort_key(version)).await
     }
 
     async fn get(&self, user: UserId, sort_key: &str) -> Result<Option<Item>, Unavailable> {

@@ -114,27 +114,24 @@ impl Guesses {
                 .expression_attribute_values(":expires", n(expires));
         }
         // So many attempts are let through at once, or that many if the last was long enough ago, …
-        let mut condition = "attribute_not_exists(#attempts) OR #attempts < :free".to_owned();
+        let mut allowed = vec!["attribute_not_exists(#attempts) OR #attempts < :free".to_owned()];
         request = request.expression_attribute_values(":free", n(base + FREE));
         for level in 0..WAITS {
             let failures = FREE + u64::from(level);
-            let earlier = (now - wait_after(failures)).timestamp_millis();
-            request = request.expression_attribute_values(format!(":t{level}"), n(earlier));
-            condition.push_str(" OR (");
-            if level + 1 < WAITS {
+            let earlier = now - wait_after(failures);
+            allowed.push(if level + 1 == WAITS {
+                format!("#last <= :t{level}")
+            } else {
                 request = request.expression_attribute_values(format!(":n{level}"), n(base + failures));
-                condition.push_str("#attempts <= :n");
-                condition.push_str(&level.to_string());
-                condition.push_str(" AND ");
-            }
-            condition.push_str("#last <= :t");
-            condition.push_str(&level.to_string());
-            condition.push(')');
+                format!("(#attempts <= :n{level} AND #last <= :t{level})")
+            });
+            request =
+                request.expression_attribute_values(format!(":t{level}"), n(earlier.timestamp_millis()));
         }
         let once = Config::builder().retry_config(RetryConfig::disabled());
         let counted = request
             .update_expression(update)
-            .condition_expression(condition)
+            .condition_expression(allowed.join(" OR "))
             .customize()
             .config_override(once)
             .send()

@@ -5,10 +5,12 @@ mod guesses;
 mod row;
 mod token;
 
+use std::fmt;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{SessionId, UserId};
@@ -19,9 +21,10 @@ pub(crate) use row::{Row, sort_key};
 pub use token::{RefreshToken, TokenError};
 
 use crate::error::Unavailable;
-use crate::items::{b, n};
+use crate::items::{b, n, s};
 use crate::keys::{KeyId, Ring, Secret};
 use crate::log::key;
+use crate::retry::Backoff;
 use crate::seal::Mac;
 
 /// How long sessions last.
@@ -70,7 +73,7 @@ pub struct Sessions {
 }
 
 /// A session about to begin: its row goes into the transaction of the event that says so.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NewSession {
     pub(crate) user: UserId,
     pub(crate) row: Row,
@@ -83,7 +86,6 @@ pub struct NewSession {
 }
 
 /// What came of presenting a refresh token.
-#[derive(Debug)]
 pub enum Rotation {
     /// The token's successor, and the session it belongs to. The same within the grace, however often.
     Next {
@@ -96,6 +98,24 @@ pub enum Rotation {
     Reused,
     /// The session has ended.
     Ended,
+}
+
+impl fmt::Debug for NewSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewSession").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Rotation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Next { token: _, session } => {
+                f.debug_struct("Next").field("session", session).finish_non_exhaustive()
+            }
+            Self::Reused => f.write_str("Reused"),
+            Self::Ended => f.write_str("Ended"),
+        }
+    }
 }
 
 /// A token to be spent, and what would take its place.
@@ -138,7 +158,8 @@ impl Sessions {
     /// Spends a refresh token, in one conditional update.
     ///
     /// A lost answer does no harm: the successor follows from the token, so the row that stands in the way of the
-    /// second try is recognised.
+    /// second try is recognised. All of the row that the token knows is part of the condition, so that patching a row
+    /// gives a token no longer life.
     pub async fn rotate(
         &self,
         presented: &RefreshToken,
@@ -146,20 +167,17 @@ impl Sessions {
         now: DateTime<Utc>,
     ) -> Result<Rotation, Unavailable> {
         let Some(step) = self.step(presented, agent, now) else { return Ok(Rotation::Ended) };
-        let updated = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key(presented.user(), &sort_key(presented.session()))))
-            .update_expression(Row::UPDATE)
-            .condition_expression("#token = :spent AND #expires > :now")
-            .set_expression_attribute_names(Some(Row::names()))
-            .set_expression_attribute_values(Some(step.row.values()))
-            .expression_attribute_values(":spent", b(step.spent.0))
-            .expression_attribute_values(":now", n(now.timestamp()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
+        let mut backoff = Backoff::new();
+        let updated = loop {
+            let updated = self.update(presented, &step, now).await;
+            // The row is in somebody's transaction, such as a sign-out's. The SDK does not try again by itself.
+            let conflict = updated.as_ref().is_err_and(|error| {
+                error.as_service_error().is_some_and(UpdateItemError::is_transaction_conflict_exception)
+            });
+            if !conflict || !backoff.wait().await {
+                break updated;
+            }
+        };
         let in_the_way = match updated {
             Ok(_) => return Ok(step.next),
             Err(error) => match error.as_service_error() {
@@ -178,8 +196,37 @@ impl Sessions {
         Ok(self.again(presented, &found, &step, agent, now).unwrap_or(Rotation::Reused))
     }
 
-    /// The successor given before, if this is the token it was given for, soon after, to the same client; or if it
-    /// was this very request that had it written.
+    async fn update(
+        &self,
+        presented: &RefreshToken,
+        step: &Step,
+        now: DateTime<Utc>,
+    ) -> Result<UpdateItemOutput, SdkError<UpdateItemError>> {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key(presented.user(), &sort_key(presented.session()))))
+            .update_expression(Row::UPDATE)
+            .condition_expression(
+                "#token = :spent AND #key = :spent_key AND #generation = :spent_generation \
+                 AND #auth_time = :auth_time AND #expires = :spent_expires AND #expires > :now",
+            )
+            .set_expression_attribute_names(Some(Row::names()))
+            .set_expression_attribute_values(Some(step.row.values()))
+            .expression_attribute_names("#auth_time", "auth_time")
+            .expression_attribute_values(":spent", b(step.spent.0))
+            .expression_attribute_values(":spent_key", s(presented.key().as_str()))
+            .expression_attribute_values(":spent_generation", n(presented.generation()))
+            .expression_attribute_values(":auth_time", n(presented.auth_time()))
+            .expression_attribute_values(":spent_expires", n(presented.expires()))
+            .expression_attribute_values(":now", n(now.timestamp()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await
+    }
+
+    /// The successor given before, if this is the token it was given for, to the same client, and soon after; or if
+    /// it was this very request that had it written.
     fn again(
         &self,
         presented: &RefreshToken,
@@ -190,10 +237,11 @@ impl Sessions {
     ) -> Option<Rotation> {
         let (spent, rotated) = found.previous?;
         let same_request = found.token == ours.row.token && rotated == now.timestamp_millis();
-        let age = now.timestamp_millis().saturating_sub(rotated);
-        let within_grace = u128::try_from(age).map_or(true, |age| age < self.lifetimes.grace.as_millis());
+        // A clock that runs behind the one that rotated sees a negative age: no reason for grace where there is none.
+        let age = u128::try_from(now.timestamp_millis().saturating_sub(rotated)).unwrap_or(0);
+        let within_grace = age < self.lifetimes.grace.as_millis();
         let same_client = self.keys.agent_tag(&found.key, presented.session(), agent)? == found.agent[..];
-        if ours.spent != spent[..] || !(same_request || (within_grace && same_client)) {
+        if ours.spent != spent[..] || !same_client || !(same_request || within_grace) {
             return None;
         }
         let successor = self.keys.successor(presented, found.expires, &found.key)?;

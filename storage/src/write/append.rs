@@ -10,6 +10,7 @@ use super::effects::{Companion, Kind, put_new};
 use crate::Store;
 use crate::client::TRANSACTION_TIMEOUT;
 use crate::error::{ReadError, Unavailable};
+use crate::items::{Item, octets};
 use crate::log::{StoredCommit, is_of};
 use crate::retry::Backoff;
 
@@ -18,6 +19,9 @@ use crate::retry::Backoff;
 pub(super) enum Outcome {
     /// The commit is in the log, with everything that belongs to it.
     Appended,
+    /// The command took effect in an earlier request, with a commit that is not this one, octet for octet: other
+    /// keys, times and ids were made for it.
+    AppendedBefore,
     /// Another commit has taken its place in the log.
     Conflict,
     /// The address belongs to somebody.
@@ -56,9 +60,8 @@ impl Store {
                 Try::Final(outcome) => return Ok(outcome),
                 Try::Failed(error) => return Err(error.into()),
                 Try::Again(error) => error,
-                Try::Unknown(error) => match self.log.command_at(commit.user, commit.version).await? {
-                    Some(made_by) if made_by == command.to_string() => return Ok(Outcome::Appended),
-                    Some(_) => return Ok(Outcome::Conflict),
+                Try::Unknown(error) => match self.log.stored_at(commit.user, commit.version).await? {
+                    Some(found) => return Ok(in_the_way(&found, command, commit)),
                     // Not yet, perhaps never. The same request again does no harm: if the first one arrives
                     // meanwhile, this one finds our own commit in its way.
                     None => error,
@@ -83,10 +86,9 @@ impl Store {
             .await;
         let Err(error) = sent else { return Ok(Try::Final(Outcome::Appended)) };
         Ok(match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(failed)) => {
-                let ours = failed.item().is_some_and(|item| is_of(item, command));
-                Try::Final(if ours { Outcome::Appended } else { Outcome::Conflict })
-            }
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => Try::Final(
+                failed.item().map_or(Outcome::Conflict, |found| in_the_way(found, command, commit)),
+            ),
             Some(
                 PutItemError::TransactionConflictException(_)
                 | PutItemError::ProvisionedThroughputExceededException(_)
@@ -122,9 +124,11 @@ impl Store {
         let Err(error) = sent else { return Ok(Try::Final(Outcome::Appended)) };
         Ok(match error.as_service_error() {
             Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-                match read(cancelled.cancellation_reasons(), command, companions) {
+                let reasons = cancelled.cancellation_reasons();
+                match read(reasons, command, commit, companions) {
                     Some(outcome) => Try::Final(outcome),
-                    None => Try::Again(error.into()),
+                    None if reasons.iter().all(passes) => Try::Again(error.into()),
+                    None => Try::Failed(error.into()),
                 }
             }
             Some(
@@ -143,13 +147,24 @@ impl Store {
 
 /// Reads why a transaction was cancelled, in the order that matters: our own traces first, then the commit, then
 /// the address, then all else. `None` if nothing stands in the way but others who are writing right now.
-fn read(reasons: &[CancellationReason], command: CommandId, companions: &[Companion]) -> Option<Outcome> {
+fn read(
+    reasons: &[CancellationReason],
+    command: CommandId,
+    commit: &StoredCommit,
+    companions: &[Companion],
+) -> Option<Outcome> {
     let failed = |reason: &CancellationReason| reason.code() == Some("ConditionalCheckFailed");
-    if reasons.iter().any(|reason| reason.item().is_some_and(|item| is_of(item, command))) {
-        return Some(Outcome::Appended);
+    let (first, others) = reasons.split_first()?;
+    if failed(first) {
+        let in_its_place = first.item().map_or(Outcome::Conflict, |found| in_the_way(found, command, commit));
+        if in_its_place != Outcome::Conflict {
+            return Some(in_its_place);
+        }
     }
-    let (commit, others) = reasons.split_first()?;
-    if failed(commit) {
+    if others.iter().any(|reason| reason.item().is_some_and(|item| is_of(item, command))) {
+        return Some(Outcome::AppendedBefore);
+    }
+    if failed(first) {
         return Some(Outcome::Conflict);
     }
     let mut stale = None;
@@ -163,14 +178,34 @@ fn read(reasons: &[CancellationReason], command: CommandId, companions: &[Compan
     stale
 }
 
-/// An error that says nothing of the outcome, unless the request was never sent.
-fn unanswered<E, R>(error: SdkError<E, R>) -> Try
-where
-    E: std::error::Error + Send + Sync + 'static,
-    R: std::fmt::Debug + Send + Sync + 'static,
-{
-    match error {
+/// What an item in the commit's place says.
+fn in_the_way(found: &Item, command: CommandId, commit: &StoredCommit) -> Outcome {
+    if !is_of(found, command) {
+        Outcome::Conflict
+    } else if octets(found, "sealed").is_ok_and(|sealed| sealed == commit.sealed) {
+        Outcome::Appended
+    } else {
+        Outcome::AppendedBefore
+    }
+}
+
+/// Whether a reason will be gone with those who are writing right now, or with the rush. `None` is the code of an
+/// action that nothing stood in the way of.
+fn passes(reason: &CancellationReason) -> bool {
+    matches!(
+        reason.code(),
+        None | Some("None" | "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")
+    )
+}
+
+/// An error that says nothing of the outcome, unless the request was never sent or was refused.
+fn unanswered<E: std::error::Error + Send + Sync + 'static>(error: SdkError<E>) -> Try {
+    match &error {
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
+            Try::Unknown(error.into())
+        }
+        // A 5xx without a code that we know, or an answer cut off behind its status line.
+        SdkError::ServiceError(answer) if !answer.raw().status().is_client_error() => {
             Try::Unknown(error.into())
         }
         _ => Try::Failed(error.into()),

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use chrono::{DateTime, Utc};
@@ -11,7 +13,7 @@ use crate::sessions::{NewSession, Sessions};
 use crate::vault::{DataKey, Vault};
 
 /// What a command brings along besides its events: secrets, which no event holds.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Enclosed {
     /// Nothing.
     Nothing,
@@ -21,6 +23,18 @@ pub enum Enclosed {
     Session(Box<NewSession>),
     /// The command is given in this session, which ends with it and must be alive until then.
     ActingSession,
+}
+
+/// Names what is enclosed, and shows nothing of it.
+impl fmt::Debug for Enclosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Verifier(_) => "Verifier(…)",
+            Self::Session(_) => "Session(…)",
+            Self::ActingSession => "ActingSession",
+        })
+    }
 }
 
 /// What is written with a commit, in one transaction.

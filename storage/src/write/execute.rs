@@ -1,3 +1,5 @@
+use std::fmt;
+
 use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{Command, CommandId, Rejection, UserEvent, Version, decide};
 
@@ -9,7 +11,7 @@ use crate::retry::Backoff;
 use crate::store::{Loaded, Store};
 
 /// A command to be carried out: everything about it that must be the same in every try.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Intent {
     /// What is asked.
     pub command: Command,
@@ -23,6 +25,18 @@ pub struct Intent {
     pub agent: Option<String>,
     /// What it brings along.
     pub enclosed: Enclosed,
+}
+
+/// Without the network address and the `User-Agent`, which are personal.
+impl fmt::Debug for Intent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intent")
+            .field("command", &self.command)
+            .field("id", &self.id)
+            .field("at", &self.at)
+            .field("enclosed", &self.enclosed)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a command came to.
@@ -71,10 +85,11 @@ impl Store {
     /// mismatch of credentials `loaded` is left as it was last read, for the caller to look again.
     ///
     /// # Errors
-    /// [`ExecuteError`]. No new try starts later than [`crate::NO_NEW_TRY_AFTER`].
+    /// [`ExecuteError`]. No new try starts later than [`crate::NO_NEW_TRY_AFTER`], or what the store was told
+    /// instead.
     pub async fn execute(&self, loaded: &mut Loaded, intent: &Intent) -> Result<Appended, ExecuteError> {
         let now = intent.at.trunc_subsecs(3);
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::within(self.no_new_try_after);
         let mut guard_failed = false;
         loop {
             if loaded.snapshot.head.version == Version::NONE && !loaded.fresh {
@@ -95,8 +110,18 @@ impl Store {
                     loaded.snapshot = snapshot.clone();
                     return Ok(Appended { snapshot, version });
                 }
+                (Outcome::AppendedBefore, tried) => {
+                    return self.appended_before(loaded, tried.head.version).await;
+                }
                 (Outcome::Taken, _) => return Err(ExecuteError::Taken),
-                (Outcome::Stale, _) if guard_failed => return Err(ExecuteError::SessionEnded),
+                (Outcome::Stale, _) if guard_failed => {
+                    return Err(match intent.enclosed {
+                        Enclosed::ActingSession => ExecuteError::SessionEnded,
+                        Enclosed::Nothing | Enclosed::Verifier(_) | Enclosed::Session(_) => {
+                            Unavailable::because("an item without a commit stands in the way").into()
+                        }
+                    });
+                }
                 (Outcome::Stale, _) => guard_failed = true,
                 (Outcome::Conflict, _) => {
                     if !backoff.wait().await {
@@ -106,6 +131,16 @@ impl Store {
             }
             self.freshen(loaded).await?;
         }
+    }
+
+    /// The answer to a command that took effect in an earlier request. What that request made (the user's data key,
+    /// ids, times) is in the log, and what this one made is void: nothing may be chained to it.
+    async fn appended_before(&self, loaded: &mut Loaded, version: Version) -> Result<Appended, ExecuteError> {
+        self.freshen(loaded).await?;
+        if loaded.snapshot.head.version < version {
+            return Err(Unavailable::because("the commit of an earlier try is gone").into());
+        }
+        Ok(Appended { snapshot: loaded.snapshot.clone(), version: Some(version) })
     }
 
     async fn try_once(

@@ -1,0 +1,115 @@
+//! What each operation asks of DynamoDB, and what that costs: the table in the design.
+
+use chrono::TimeDelta;
+use reqwest::StatusCode;
+use testkit::Taken;
+
+use crate::app::{ADA, Answer, App, PASSWORD};
+
+const LOGIN: [&str; 4] = ["GetItem", "BatchGetItem", "UpdateItem", "TransactWriteItems"];
+
+#[track_caller]
+fn took((answer, taken): (Answer, Taken), status: u16, requests: &[&str], write_units: f64, read_units: f64) {
+    assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+    let requests = requests.iter().map(|&name| name.to_owned()).collect();
+    assert_eq!(taken, Taken { requests, read_units, write_units });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_is_one_transaction() {
+    let app = App::start().await;
+    let body = serde_json::json!({"email": ADA, "password": PASSWORD, "name": "Ada"});
+    took(app.taken(app.post("/register", body.clone())).await, 201, &["TransactWriteItems"], 6.0, 0.0);
+    took(app.taken(app.post("/register", body)).await, 409, &["TransactWriteItems"], 6.0, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_is_four_requests_and_five_until_there_is_a_view() {
+    let app = App::start().await;
+    let user = app.register().await;
+    let right_after = ["GetItem", "BatchGetItem", "UpdateItem", "Query", "TransactWriteItems"];
+    took(app.taken(app.login(PASSWORD)).await, 200, &right_after, 5.0, 3.5);
+    app.project(&user).await;
+    took(app.taken(app.login(PASSWORD)).await, 200, &LOGIN, 5.0, 2.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fifty_first_session_costs_the_row_of_the_one_that_gives_way() {
+    let app = App::start().await;
+    let user = app.register().await;
+    for _ in 0..50 {
+        app.signed_in().await;
+    }
+    app.project(&user).await;
+    took(app.taken(app.login(PASSWORD)).await, 200, &LOGIN, 7.0, 2.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_costs_no_more_after_many_others() {
+    let app = App::start().await;
+    let user = app.register().await;
+    for number in 0..100 {
+        if number % 10 == 0 {
+            app.project(&user).await;
+        }
+        let token = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
+        assert_eq!(app.logout(&token).await.status, StatusCode::NO_CONTENT);
+    }
+    app.project(&user).await;
+    took(app.taken(app.login(PASSWORD)).await, 200, &LOGIN, 5.0, 2.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_sign_in_is_three_requests_known_or_not_and_a_refused_one_four() {
+    let app = App::start().await;
+    let user = app.register().await;
+    app.project(&user).await;
+    let failed = ["GetItem", "BatchGetItem", "UpdateItem"];
+    let refused = ["GetItem", "BatchGetItem", "UpdateItem", "Query"];
+    for email in [ADA, "nobody@example.com"] {
+        for _ in 0..5 {
+            took(app.taken(app.login_as(email, "wrong")).await, 401, &failed, 1.0, 2.5);
+        }
+        took(app.taken(app.login_as(email, PASSWORD)).await, 429, &refused, 1.0, 3.5);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_is_one_write() {
+    let app = App::start().await;
+    app.register().await;
+    let token = app.signed_in().await["refresh_token"].as_str().unwrap().to_owned();
+    for _ in 0..2 {
+        took(app.taken(app.refresh(&token)).await, 200, &["UpdateItem"], 1.0, 0.0);
+    }
+    app.pass(TimeDelta::minutes(1));
+    let ended = app.taken(app.refresh(&token)).await;
+    assert_eq!(ended.0.status, 400);
+    let requests = ["UpdateItem", "BatchGetItem", "Query", "TransactWriteItems"];
+    took(ended, 400, &requests, 5.0, 2.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_protected_read_is_one_request_and_two_where_the_log_must_be_asked() {
+    let app = App::start().await;
+    let user = app.register().await;
+    let token = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
+    let falls_through = ["BatchGetItem", "Query"];
+    app.project(&user).await;
+    took(app.taken(app.get("/me", &token)).await, 200, &["BatchGetItem"], 0.0, 1.5);
+    took(app.taken(app.get("/me?min_version=2", &token)).await, 200, &["BatchGetItem"], 0.0, 1.5);
+    app.signed_in().await;
+    took(app.taken(app.get("/me?min_version=3", &token)).await, 200, &falls_through, 0.0, 2.5);
+    took(app.taken(app.get("/me?min_version=99", &token)).await, 200, &falls_through, 0.0, 2.5);
+    took(app.taken(app.get("/me", "x")).await, 401, &[], 0.0, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_out_is_two_requests() {
+    let app = App::start().await;
+    let user = app.register().await;
+    let token = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
+    app.project(&user).await;
+    took(app.taken(app.logout(&token)).await, 204, &["BatchGetItem", "TransactWriteItems"], 4.0, 2.5);
+    took(app.taken(app.logout(&token)).await, 401, &["BatchGetItem"], 0.0, 2.5);
+}

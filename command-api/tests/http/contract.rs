@@ -1,0 +1,49 @@
+use std::net::SocketAddr;
+
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::app::Answer;
+
+/// What the service promises of every answer: its document, and the headers and the form of all.
+pub struct Contract {
+    document: Value,
+}
+
+impl Contract {
+    pub async fn of(http: &reqwest::Client, address: SocketAddr) -> Self {
+        let answer = http.get(format!("http://{address}/openapi.json")).send().await.unwrap();
+        Self { document: answer.json().await.unwrap() }
+    }
+
+    /// Asserts that an answer is documented, and of the form that all have.
+    pub fn holds(&self, method: &Method, path: &str, answer: &Answer) {
+        self.documents(method, path, answer);
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("strict-transport-security"), "max-age=63072000; includeSubDomains");
+        assert_eq!(answer.header("annals-request-id").len(), 36);
+        let public = answer.status == StatusCode::OK && path.starts_with("/.well-known/");
+        assert_eq!(answer.header("cache-control"), if public { "public, max-age=900" } else { "no-store" });
+        let refused = answer.status.is_client_error() || answer.status.is_server_error();
+        if refused && method != Method::HEAD {
+            let kind = answer.text_of("type");
+            let kind = kind.strip_prefix("urn:annals:problem:").unwrap_or_else(|| panic!("{answer:?}"));
+            answer.is_problem(answer.status.as_u16(), kind);
+        }
+    }
+
+    fn documents(&self, method: &Method, path: &str, answer: &Answer) {
+        let route = &self.document["paths"][path];
+        let asked = if method == Method::HEAD { "get".to_owned() } else { method.as_str().to_lowercase() };
+        let status = answer.status.as_u16();
+        match route.get(&asked) {
+            Some(operation) => {
+                let documented = &operation["responses"][status.to_string()];
+                assert!(documented.is_object(), "{method} {path} does not document {status}: {answer:?}");
+            }
+            None if route.is_object() => assert_eq!(status, 405, "{method} {path}: {answer:?}"),
+            None if path == "/openapi.json" => assert!([200, 405].contains(&status), "{answer:?}"),
+            None => assert_eq!(status, 404, "{method} {path}: {answer:?}"),
+        }
+    }
+}

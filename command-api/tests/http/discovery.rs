@@ -1,0 +1,143 @@
+//! What is public: keys, metadata, and the document of the API.
+
+use std::collections::BTreeSet;
+
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::app::{App, ISSUER};
+
+async fn public(app: &App, path: &str) -> Value {
+    let answer = app.send(app.request(Method::GET, path)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_published_keys_verify_access_tokens() {
+    let app = App::start().await;
+    app.register().await;
+    let body = app.signed_in().await;
+    let token = body["access_token"].as_str().unwrap();
+    let published: JwkSet = serde_json::from_value(public(&app, "/.well-known/jwks.json").await).unwrap();
+    let header = jsonwebtoken::decode_header(token).unwrap();
+    assert_eq!(header.typ.as_deref(), Some("at+jwt"));
+    let key = DecodingKey::from_jwk(published.find(&header.kid.unwrap()).unwrap()).unwrap();
+    let mut rules = Validation::new(Algorithm::ES256);
+    rules.validate_exp = false;
+    rules.set_issuer(&[ISSUER]);
+    rules.set_audience(&[ISSUER]);
+    let claims = jsonwebtoken::decode::<Value>(token, &key, &rules).unwrap().claims;
+    let now = app.now().timestamp();
+    assert_eq!(claims["sub"], body["user_id"]);
+    assert_eq!(claims["sid"], body["session_id"]);
+    assert_eq!(
+        (&claims["iat"], &claims["auth_time"], &claims["exp"]),
+        (&json!(now), &json!(now), &json!(now + 900))
+    );
+    assert_eq!(claims["client_id"], "annals");
+    assert!(claims["jti"].is_string());
+    assert_eq!(claims.as_object().unwrap().len(), 9, "and nothing about the user: {claims}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_private_is_published() {
+    let app = App::start().await;
+    let keys = public(&app, "/.well-known/jwks.json").await;
+    assert_eq!(keys.as_object().unwrap().len(), 1);
+    for key in keys["keys"].as_array().unwrap() {
+        let members: Vec<&str> = key.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x", "y"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metadata_is_the_same_at_both_places() {
+    let app = App::start().await;
+    let metadata = public(&app, "/.well-known/oauth-authorization-server").await;
+    assert_eq!(metadata, public(&app, "/.well-known/openid-configuration").await);
+    assert_eq!(metadata["issuer"], ISSUER);
+    assert_eq!(metadata["jwks_uri"], format!("{ISSUER}/.well-known/jwks.json"));
+    assert_eq!(public(&app, "/health").await, json!({"status": "ok"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_lists_every_route_with_every_status() {
+    let app = App::start().await;
+    let document = public(&app, "/openapi.json").await;
+    assert_eq!(document["openapi"], "3.1.0");
+    assert!(document["info"]["title"].is_string() && document["info"]["version"].is_string());
+    assert_eq!(document["servers"], json!([{"url": ISSUER}]));
+    let mut listed = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let statuses: Vec<&str> =
+                operation["responses"].as_object().unwrap().keys().map(String::as_str).collect();
+            listed.push(format!("{method} {path}: {}", statuses.join(" ")));
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()));
+                let refused = !status.starts_with('2');
+                assert_eq!(
+                    response["content"]["application/problem+json"].is_object(),
+                    refused,
+                    "{path} {status}"
+                );
+            }
+            let secured = ["/me", "/logout"].contains(&path.as_str());
+            assert_eq!(operation["security"] == json!([{"bearer": []}]), secured, "{path}");
+        }
+    }
+    listed.sort();
+    assert_eq!(
+        listed,
+        [
+            "get /.well-known/jwks.json: 200",
+            "get /.well-known/oauth-authorization-server: 200",
+            "get /.well-known/openid-configuration: 200",
+            "get /health: 200",
+            "get /me: 200 401 422 500 503",
+            "post /login: 200 400 401 413 415 422 429 500 503",
+            "post /logout: 204 401 500 503",
+            "post /register: 201 400 409 413 415 422 500 503",
+            "post /token/refresh: 200 400 413 415 422 500 503",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_refers_to_nothing_that_is_not_in_it() {
+    let app = App::start().await;
+    let document = public(&app, "/openapi.json").await;
+    let mut references = BTreeSet::new();
+    collect(&document, &mut references);
+    assert!(references.contains("#/components/schemas/Problem"));
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    let operations: Vec<&Value> = document["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|path| path.as_object().unwrap().values())
+        .collect();
+    let ids: BTreeSet<&str> =
+        operations.iter().map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), operations.len(), "each operation has an id of its own");
+}
+
+fn collect(value: &Value, references: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            if let Some(Value::String(reference)) = members.get("$ref") {
+                references.insert(reference.clone());
+            }
+            members.values().for_each(|member| collect(member, references));
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect(value, references)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

@@ -1,0 +1,113 @@
+//! Logs longer than a page of DynamoDB, which is 1 MB.
+
+use domain::Version;
+use storage::{Broken, Loaded, Snapshot};
+use testkit::Fault;
+
+use crate::fixture::{Person, World, commit_key, key, registration, second, sign_in, somebody};
+
+/// Somebody with this many sign-ins behind them, each with a `User-Agent` of that many octets.
+async fn veteran(world: &World, sign_ins: u32, agent: usize) -> (Person, Snapshot) {
+    let ada = somebody("ada@example.com");
+    let mut loaded = Loaded::unborn(ada.user).unwrap();
+    world.store.execute(&mut loaded, &registration(&ada)).await.unwrap();
+    for attempt in 1..=sign_ins {
+        let mut intent = sign_in(&ada, attempt.into(), &world.begin(&ada));
+        intent.agent = Some("a".repeat(agent));
+        intent.at = second(attempt.into());
+        world.store.execute(&mut loaded, &intent).await.unwrap();
+    }
+    (ada, loaded.snapshot().clone())
+}
+
+#[tokio::test]
+async fn a_log_of_a_few_large_commits_is_read_whole() {
+    let world = World::start().await;
+    let (ada, expected) = veteran(&world, 8, 340_000).await;
+    world.meter.reset();
+    assert_eq!(world.fold(&ada).await.unwrap(), expected);
+    let requests = world.meter.taken().requests;
+    assert!(requests.iter().filter(|name| *name == "Query").count() >= 3, "{requests:?}");
+    let scanned = world.scan().await;
+    assert_eq!(scanned.len(), 1);
+    assert_eq!(scanned[0].outcome.as_ref(), Ok(&expected));
+    // From the middle, with and without the vault in hand.
+    let mut loaded = world.load(&ada).await;
+    world.store.freshen(&mut loaded).await.unwrap();
+    assert_eq!(loaded.snapshot(), &expected);
+    // And a hole behind the first page is seen.
+    world.delete(&world.tables.events, key(&ada, &commit_key(6))).await;
+    let gap = Broken::Gap { expected: Version::new(6), found: Version::new(7) };
+    assert_eq!(world.broken(&ada).await, gap);
+}
+
+#[tokio::test]
+async fn a_log_of_thousands_of_commits_is_read_whole_and_loading_costs_what_it_cost_at_first() {
+    let world = World::start().await;
+    let bob = world.register("bob@example.com").await;
+    world.sign_in(&bob, 1).await;
+    world.project(&bob).await;
+    world.meter.reset();
+    world.load(&bob).await;
+    let young = world.meter.taken();
+
+    let (ada, expected) = veteran(&world, 2_100, 400).await;
+    world.project(&ada).await;
+    world.meter.reset();
+    world.load(&ada).await;
+    let old = world.meter.taken();
+    assert_eq!(young.requests, ["BatchGetItem"]);
+    assert_eq!(old, young, "units and all");
+    world.meter.reset();
+    world.sign_in(&ada, 2_101).await;
+    assert_eq!(world.meter.taken().requests, ["BatchGetItem", "TransactWriteItems"]);
+
+    let folded = world.fold(&ada).await.unwrap();
+    assert_eq!(folded.head.version.number(), expected.head.version.number() + 1);
+    assert_eq!(folded.user.account().unwrap().sessions.len(), domain::MAX_SESSIONS);
+    let scanned = world.scan().await;
+    assert_eq!(scanned.len(), 2);
+    assert!(
+        scanned.iter().any(|scanned| scanned.user == ada.user && scanned.outcome.as_ref() == Ok(&folded))
+    );
+}
+
+#[tokio::test]
+async fn a_scan_that_was_interrupted_goes_on_and_misses_nobody() {
+    let world = World::start().await;
+    let mut people = Vec::new();
+    for name in ["ada", "bob", "eve", "kim"] {
+        people.push(world.register(&format!("{name}@example.com")).await.user);
+    }
+    // A broken log is read again by Query before it is called broken, and that Query fails.
+    let vault = world
+        .all(&world.tables.events)
+        .await
+        .into_iter()
+        .find(|item| item["item"].as_s().unwrap() == "vault");
+    let mut torn = vault.unwrap();
+    let broken: domain::UserId = torn["user"].as_s().unwrap().parse().unwrap();
+    torn.remove("data_key");
+    world.put(&world.tables.events, torn).await;
+
+    world.faults.script("Query", 1, Fault::DropBefore);
+    world.faults.script("Scan", 1, Fault::DropBefore);
+    let mut scan = world.store.log.scan(storage::Segment { index: 0, total: 1 });
+    let (mut met, mut failures) = (Vec::new(), 0);
+    loop {
+        match scan.next().await {
+            Ok(Some(scanned)) => met.extend(scanned),
+            Ok(None) => break,
+            Err(_) => failures += 1,
+        }
+    }
+    assert_eq!(world.faults.outstanding(), 0);
+    assert!(failures >= 1);
+    for scanned in &met {
+        assert_eq!(scanned.outcome.is_err(), scanned.user == broken);
+    }
+    let mut met: Vec<_> = met.into_iter().map(|scanned| scanned.user).collect();
+    met.sort();
+    people.sort();
+    assert_eq!(met, people);
+}

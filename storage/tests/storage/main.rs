@@ -1,0 +1,39 @@
+//! The tables as they really behave, on the embedded engine: what is stored, what can be done to it, and what comes
+//! of it. `#[cfg(test)]` tells clippy that helpers, too, are tests.
+
+#[cfg(test)]
+mod append;
+#[cfg(test)]
+mod budget;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod forge;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod guesses;
+#[cfg(test)]
+mod histories;
+#[cfg(test)]
+mod load;
+#[cfg(test)]
+mod log;
+#[cfg(test)]
+mod log_size;
+#[cfg(test)]
+mod outcomes;
+#[cfg(test)]
+mod plaintext;
+#[cfg(test)]
+mod session_rows;
+#[cfg(test)]
+mod sessions;
+#[cfg(test)]
+mod stale;
+#[cfg(test)]
+mod tokens;
+#[cfg(test)]
+mod vault;
+#[cfg(test)]
+mod views;
