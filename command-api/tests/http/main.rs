@@ -11,6 +11,7 @@ mod fields;
 mod guessing;
 mod outage;
 mod paths;
+mod put_back;
 mod reading;
 mod refreshing;
 mod registering;

@@ -112,7 +112,7 @@ pub fn batch(records: &[(&str, String, &str)]) -> Value {
                     "StreamViewType": "KEYS_ONLY",
                 },
                 "eventSourceARN":
-                    "arn:aws:dynamodb:us-east-1:123456789012:table/events/stream/2026-11-22T00:00:00.000",
+                    "arn:aws:dynamodb:us-east-1:123456789012:table/events/stream/2100-11-22T00:00:00.000",
             })
         })
         .collect();

@@ -33,7 +33,7 @@ pub(crate) struct Ground {
 }
 
 pub(crate) fn now() -> DateTime<Utc> {
-    DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    DateTime::from_timestamp(4_102_444_800, 0).unwrap()
 }
 
 pub(crate) fn v(number: u64) -> Version {

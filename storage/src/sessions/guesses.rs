@@ -2,13 +2,14 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Config;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::UserId;
 
 use crate::error::{Broken, Unavailable};
 use crate::identifiers::Identifier;
-use crate::items::{n, number, s};
+use crate::items::{Item, n, number, s};
 
 /// So many consecutive failures cost nothing; from then on there is a wait.
 const FREE: u64 = 5;
@@ -18,6 +19,13 @@ const FIRST_WAIT: TimeDelta = TimeDelta::seconds(1);
 const LONGEST_WAIT: TimeDelta = TimeDelta::minutes(15);
 /// The number of waits from the first to the longest: 1 s, 2 s, 4 s, … 512 s, 900 s.
 const WAITS: u32 = 11;
+/// No user fails so often between two successes: at the longest wait it takes 100,000 years. A count further from
+/// the last success than this was not made by counting.
+const MOST: u64 = 1 << 32;
+/// The clocks of two functions do not differ by more.
+const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(1);
+/// How often a count that was patched meanwhile is looked at again.
+const TRIES: usize = 3;
 /// The counts of addresses that nobody has are forgotten after this.
 const FORGOTTEN_AFTER: TimeDelta = TimeDelta::days(90);
 
@@ -79,6 +87,9 @@ impl Guesses {
     /// Counts an attempt before it is evaluated, unless it comes too early after the failures since attempt `base`,
     /// the last that succeeded. Exact whatever is asked at once: the rule is the condition of the write.
     ///
+    /// A count that lies before `base`, far beyond it or in the future was not made by counting. It starts again from
+    /// `base`, so that nothing made up gets into the log with the next success, and nobody is locked out by it.
+    ///
     /// Sent once. A second try by the SDK could count one attempt twice.
     pub async fn count(
         &self,
@@ -86,13 +97,95 @@ impl Guesses {
         base: u64,
         now: DateTime<Utc>,
     ) -> Result<Counted, CountError> {
+        for _ in 0..TRIES {
+            let refused = match self.add(guessed, base, now).await? {
+                Added::As(number) => return Ok(Counted::Attempt(number)),
+                Added::Refused(found) => found,
+            };
+            if let Some(wait) = wait_for(&refused, base, now) {
+                return Ok(Counted::TooEarly { wait });
+            }
+            tracing::warn!("a count of guesses was not made by counting; it starts again");
+            if let Some(number) = self.restart(guessed, base, now, &refused).await? {
+                return Ok(Counted::Attempt(number));
+            }
+        }
+        Err(Unavailable::because("the count of guesses keeps changing").into())
+    }
+
+    /// Adds one, if the rule lets it.
+    async fn add(&self, guessed: &Guessed, base: u64, now: DateTime<Utc>) -> Result<Added, CountError> {
+        // A count that was lost starts again from the last success: from zero, all guesses up to it would be free.
+        let mut request = self
+            .update(guessed, now, "#attempts = if_not_exists(#attempts, :base) + :one")
+            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":base", n(base))
+            .expression_attribute_values(":most", n(base.saturating_add(MOST)))
+            .expression_attribute_values(":free", n(base.saturating_add(FREE)))
+            .expression_attribute_values(":soon", n((now + CLOCK_SKEW).timestamp_millis()));
+        // So many attempts are let through at once, or that many if the last was long enough ago, …
+        let mut allowed = vec!["#attempts < :free".to_owned()];
+        for level in 0..WAITS {
+            let failures = FREE + u64::from(level);
+            let earlier = now - wait_after(failures);
+            allowed.push(if level + 1 == WAITS {
+                format!("#last <= :t{level}")
+            } else {
+                let most = base.saturating_add(failures);
+                request = request.expression_attribute_values(format!(":n{level}"), n(most));
+                format!("(#attempts <= :n{level} AND #last <= :t{level})")
+            });
+            request =
+                request.expression_attribute_values(format!(":t{level}"), n(earlier.timestamp_millis()));
+        }
+        let allowed = allowed.join(" OR ");
+        let condition = format!(
+            "attribute_not_exists(#attempts) OR \
+             (#attempts BETWEEN :base AND :most AND #last <= :soon AND ({allowed}))"
+        );
+        sent(request.condition_expression(condition)).await
+    }
+
+    /// Puts a count in order, unless it has changed since it was found; its number.
+    async fn restart(
+        &self,
+        guessed: &Guessed,
+        base: u64,
+        now: DateTime<Utc>,
+        found: &Item,
+    ) -> Result<Option<u64>, CountError> {
+        let mut request = self
+            .update(guessed, now, "#attempts = :first")
+            .expression_attribute_values(":first", n(base.saturating_add(1)));
+        let mut unchanged = Vec::new();
+        for (name, value) in [("attempts", ":attempts_found"), ("last", ":last_found")] {
+            unchanged.push(match found.get(name) {
+                Some(read) => {
+                    request = request.expression_attribute_values(value, read.clone());
+                    format!("#{name} = {value}")
+                }
+                None => format!("attribute_not_exists(#{name})"),
+            });
+        }
+        match sent(request.condition_expression(unchanged.join(" AND "))).await? {
+            Added::As(number) => Ok(Some(number)),
+            Added::Refused(_) => Ok(None),
+        }
+    }
+
+    fn update(
+        &self,
+        guessed: &Guessed,
+        now: DateTime<Utc>,
+        attempts: &'static str,
+    ) -> UpdateItemFluentBuilder {
         let (partition, expires) = match guessed {
             Guessed::User(user) => (user.to_string(), None),
             Guessed::Unknown(identifier) => {
                 (identifier.as_str().to_owned(), Some((now + FORGOTTEN_AFTER).timestamp()))
             }
         };
-        let mut request = self
+        let request = self
             .client
             .update_item()
             .table_name(&self.table)
@@ -100,55 +193,47 @@ impl Guesses {
             .key("item", s("guesses"))
             .expression_attribute_names("#attempts", "attempts")
             .expression_attribute_names("#last", "last")
-            .expression_attribute_values(":one", n(1))
-            .expression_attribute_values(":base", n(base))
             .expression_attribute_values(":now", n(now.timestamp_millis()))
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        // A count that was lost starts again from the last success: from zero, all guesses up to it would be free.
-        let mut update = "SET #last = :now, #attempts = if_not_exists(#attempts, :base) + :one".to_owned();
-        if let Some(expires) = expires {
-            update.push_str(", #expires = :expires");
-            request = request
+        match expires {
+            None => request.update_expression(format!("SET #last = :now, {attempts}")),
+            Some(expires) => request
+                .update_expression(format!("SET #last = :now, #expires = :expires, {attempts}"))
                 .expression_attribute_names("#expires", "expires")
-                .expression_attribute_values(":expires", n(expires));
-        }
-        // So many attempts are let through at once, or that many if the last was long enough ago, …
-        let mut allowed = vec!["attribute_not_exists(#attempts) OR #attempts < :free".to_owned()];
-        request = request.expression_attribute_values(":free", n(base + FREE));
-        for level in 0..WAITS {
-            let failures = FREE + u64::from(level);
-            let earlier = now - wait_after(failures);
-            allowed.push(if level + 1 == WAITS {
-                format!("#last <= :t{level}")
-            } else {
-                request = request.expression_attribute_values(format!(":n{level}"), n(base + failures));
-                format!("(#attempts <= :n{level} AND #last <= :t{level})")
-            });
-            request =
-                request.expression_attribute_values(format!(":t{level}"), n(earlier.timestamp_millis()));
-        }
-        let once = Config::builder().retry_config(RetryConfig::disabled());
-        let counted = request
-            .update_expression(update)
-            .condition_expression(allowed.join(" OR "))
-            .customize()
-            .config_override(once)
-            .send()
-            .await;
-        match counted {
-            Ok(answer) => Ok(Counted::Attempt(number(&answer.attributes.unwrap_or_default(), "attempts")?)),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                    let found = failed.item().cloned().unwrap_or_default();
-                    let (attempts, last): (u64, i64) = (number(&found, "attempts")?, number(&found, "last")?);
-                    let next = TimeDelta::milliseconds(last) + wait_after(attempts.saturating_sub(base));
-                    Ok(Counted::TooEarly { wait: next - TimeDelta::milliseconds(now.timestamp_millis()) })
-                }
-                _ => Err(CountError::Unavailable(error.into())),
-            },
+                .expression_attribute_values(":expires", n(expires)),
         }
     }
+}
+
+/// What became of an update of a count.
+enum Added {
+    /// The count is this now.
+    As(u64),
+    /// The condition did not hold; the item that stood in the way.
+    Refused(Item),
+}
+
+async fn sent(request: UpdateItemFluentBuilder) -> Result<Added, CountError> {
+    let once = Config::builder().retry_config(RetryConfig::disabled());
+    match request.customize().config_override(once).send().await {
+        Ok(answer) => Ok(Added::As(number(&answer.attributes.unwrap_or_default(), "attempts")?)),
+        Err(error) => match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                Ok(Added::Refused(failed.item().cloned().unwrap_or_default()))
+            }
+            _ => Err(CountError::Unavailable(error.into())),
+        },
+    }
+}
+
+/// How long a count that refused an attempt asks to wait; `None` if it was not made by counting.
+fn wait_for(found: &Item, base: u64, now: DateTime<Utc>) -> Option<TimeDelta> {
+    let attempts: u64 = number(found, "attempts").ok()?;
+    let last = DateTime::from_timestamp_millis(number(found, "last").ok()?)?;
+    let failures = attempts.checked_sub(base).filter(|failures| *failures <= MOST)?;
+    let wait = last.checked_add_signed(wait_after(failures))? - now;
+    (last <= now + CLOCK_SKEW).then_some(wait)
 }
 
 #[cfg(test)]

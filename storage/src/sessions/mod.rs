@@ -261,6 +261,17 @@ impl Sessions {
         Some(Step { spent, row, next: Rotation::Next { token, session: successor.session_data() } })
     }
 
+    /// Deletes a session's row, if there is one.
+    pub(crate) async fn delete(&self, user: UserId, session: SessionId) -> Result<(), Unavailable> {
+        self.client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(Self::key(user, session)))
+            .send()
+            .await?;
+        Ok(())
+    }
+
     /// The key of a session's row, for the transactions and batches that touch it.
     pub(crate) fn key(user: UserId, session: SessionId) -> crate::items::Item {
         key(user, &sort_key(session))

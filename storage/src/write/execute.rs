@@ -1,7 +1,7 @@
 use std::fmt;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
-use domain::{Command, CommandId, Rejection, UserEvent, Version, decide};
+use domain::{Command, CommandId, Rejection, UserEvent, UserId, Version, decide};
 
 use super::append::Outcome;
 use super::effects::{Context, Enclosed};
@@ -101,7 +101,10 @@ impl Store {
                     self.freshen(loaded).await?;
                     continue;
                 }
-                Ok(_) => return Ok(Appended { snapshot: loaded.snapshot.clone(), version: None }),
+                Ok(_) => {
+                    self.end_leftover(loaded.user, &intent.command).await?;
+                    return Ok(Appended { snapshot: loaded.snapshot.clone(), version: None });
+                }
                 Err(rejection) => return Err(rejection.into()),
             };
             match self.try_once(loaded, intent, events, &mut backoff).await? {
@@ -130,6 +133,17 @@ impl Store {
                 }
             }
             self.freshen(loaded).await?;
+        }
+    }
+
+    /// Deletes the row of a session that the log says has ended already: somebody put it back. Whoever ends a session
+    /// must not be told that it is done while it lives.
+    async fn end_leftover(&self, user: UserId, command: &Command) -> Result<(), Unavailable> {
+        match command {
+            Command::SignOut { session } | Command::EndReusedSession { session } => {
+                self.sessions.delete(user, *session).await
+            }
+            Command::Register { .. } | Command::SignIn { .. } => Ok(()),
         }
     }
 

@@ -11,7 +11,7 @@ pub(crate) async fn commit_of(world: &World, person: &Person, before: (u64, &Ite
     let data_key = data_key(world, person, &world.vault(person).await);
     let id = data_key_id(&data_key);
     let (version, before) = before;
-    let (item, at, command) = (commit_key(version + 1), "2026-11-22T12:00:00.250Z", person.user.to_string());
+    let (item, at, command) = (commit_key(version + 1), "2100-11-22T12:00:00.250Z", person.user.to_string());
     let additional = parts(&[
         world.keys.deployment.as_bytes(),
         b"commit",

@@ -50,7 +50,7 @@ async fn a_refresh_token_yields_its_successor_and_the_session_goes_on() {
         };
         assert_ne!(successor, token);
         assert_eq!(session.id, begun.id);
-        assert_eq!(session.auth_time, "2026-11-22T12:00:00Z".parse::<DateTime<Utc>>().unwrap());
+        assert_eq!(session.auth_time, "2100-11-22T12:00:00Z".parse::<DateTime<Utc>>().unwrap());
         let read = parsed(sessions, &successor);
         assert_eq!((read.user(), read.session()), (ada.user, begun.id));
         let (_, live) = world.store.load_acting(ada.user, Some((begun.id, now))).await.unwrap().unwrap();
@@ -161,7 +161,7 @@ async fn a_session_ends_when_it_is_not_refreshed_and_in_any_case_at_its_end() {
     let (world, ada, begun) = signed_in(Lifetimes::default()).await;
     let sessions = &world.store.sessions;
     let days = |days: i64| second(days * 24 * 3_600);
-    assert_eq!(begun.ends, "2026-12-22T12:00:00Z".parse::<DateTime<Utc>>().unwrap());
+    assert_eq!(begun.ends, "2100-12-22T12:00:00Z".parse::<DateTime<Utc>>().unwrap());
     assert!(matches!(present(sessions, &begun.token, days(7)).await, Rotation::Ended));
     let mut token = begun.token.clone();
     for day in [6, 12, 18, 24, 29] {

@@ -89,12 +89,12 @@ async fn a_parked_user_is_marked_until_a_later_document_comes() {
     // Without a view: nothing but the mark.
     views.park(ada.user, Version::NONE, &Broken::NoVault, noon()).await.unwrap();
     let mark = |since: &str, reason: &str| Some(Parked { since: since.into(), reason: reason.into() });
-    assert_eq!(parked().await.parked, mark("2026-11-22T12:00:00.250Z", "no-vault"));
+    assert_eq!(parked().await.parked, mark("2100-11-22T12:00:00.250Z", "no-vault"));
     assert!(matches!(parked().await.view, View::Foreign { version: Version::NONE, .. }));
     // Again: the time stays.
     let later = Broken::UnknownEvent(Version::new(3));
     views.park(ada.user, Version::NONE, &later, crate::fixture::second(9)).await.unwrap();
-    assert_eq!(parked().await.parked, mark("2026-11-22T12:00:00.250Z", "unknown-event"));
+    assert_eq!(parked().await.parked, mark("2100-11-22T12:00:00.250Z", "unknown-event"));
     assert_eq!(put(&world, &ada, &second, Replacing::Older).await, Put::Written);
     assert_eq!((parked().await.parked, parked().await.view), (None, View::Of(second.clone())));
     // A view that has moved on since is not marked; the one that was read is, and stays of use.
