@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 
 use crate::app::{ADA, App, Item, PASSWORD};
 
-fn number(digits: impl ToString) -> AttributeValue {
+fn number(digits: &str) -> AttributeValue {
     AttributeValue::N(digits.to_string())
 }
 
@@ -38,9 +38,9 @@ async fn a_count_of_guesses_that_was_made_up_neither_frees_guesses_nor_locks_any
     let digits = ["0", "-5", "1.5", "4000000000", "1000000000000000", "18446744073709551608", "1E+30"];
     let counts = digits.map(|digits| Some(number(digits)));
     for attempts in counts.into_iter().chain([Some(AttributeValue::S("7".to_owned())), None]) {
-        let past = (app.now() - TimeDelta::hours(1)).timestamp_millis();
-        let future = (app.now() + TimeDelta::days(4_000)).timestamp_millis();
-        for last in [Some(number(past)), Some(number(future)), Some(AttributeValue::Bool(true)), None] {
+        let past = (app.now() - TimeDelta::hours(1)).timestamp_millis().to_string();
+        let future = (app.now() + TimeDelta::days(4_000)).timestamp_millis().to_string();
+        for last in [Some(number(&past)), Some(number(&future)), Some(AttributeValue::Bool(true)), None] {
             let what = format!("{attempts:?} at {last:?}");
             let mut made_up = app.session_item("guesses").await;
             for (name, value) in [("attempts", &attempts), ("last", &last)] {
@@ -51,7 +51,7 @@ async fn a_count_of_guesses_that_was_made_up_neither_frees_guesses_nor_locks_any
             assert_eq!(app.login(PASSWORD).await.status, 200, "{what}");
             // What got into the log with that success frees nothing.
             let mut put_back = app.session_item("guesses").await;
-            put_back.insert("attempts".to_owned(), number(0));
+            put_back.insert("attempts".to_owned(), number("0"));
             app.put_session_item(put_back).await;
             app.project(&user).await;
             app.five_guesses_are_free(&what).await;
