@@ -62,7 +62,8 @@ pub struct ServeArgs {
     /// Where the data is.
     #[command(flatten)]
     pub place: PlaceArgs,
-    /// Keep nothing: all data and keys are gone when the server stops.
+    /// Keep nothing: all data and keys are gone when the server stops. One that is killed (SIGKILL, or told to stop
+    /// twice) leaves its temporary folder behind: the data in it, sealed with keys that were in memory only.
     #[arg(long, conflicts_with_all = ["data", "endpoint"])]
     pub memory: bool,
     /// The port to listen on, at 127.0.0.1; 0 takes any that is free [env: PORT] [default: 3000].

@@ -1,5 +1,6 @@
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use projector::ReadModel;
@@ -12,6 +13,8 @@ use crate::cli::PlaceArgs;
 use crate::local::clients;
 use crate::local::engine::{EngineError, LocalEngine};
 
+/// A command that holds the data is done within this, or another gives up.
+const FREE_WITHIN: Duration = Duration::from_secs(30);
 /// The service keys, in the data folder.
 const KEYS_FILE: &str = "service-keys.json";
 
@@ -93,17 +96,29 @@ impl Place {
         Ok(place)
     }
 
-    /// For an operator: beside a running server, or on the data it left. Makes nothing.
+    /// For an operator: beside a running server, or on the data it left. Makes neither keys nor data; while another
+    /// command holds the data, waits for its end, and says so on standard error.
     pub(crate) async fn attach(args: &PlaceArgs) -> Result<Self, PlaceError> {
         let keys_file = args.data.join(KEYS_FILE);
         match (keys_file.exists(), LocalEngine::has_data(&args.data)) {
-            (true, _) => {}
             (false, true) => return Err(PlaceError::KeysMissing(args.data.clone())),
-            (false, false) => return Err(PlaceError::Nothing(args.data.clone())),
+            (true, true) => {}
+            // Keys alone are those of a server with its data at another endpoint, or of one that never got to start.
+            (true, false) if args.endpoint.is_some() => {}
+            (_, false) => return Err(PlaceError::Nothing(args.data.clone())),
         }
         let keys = ServiceKeys::open(&keys_file)?;
         let place = match &args.endpoint {
-            None => Self::local(LocalEngine::attach_or_open(&args.data).await?, keys, &args.data),
+            None => {
+                let waiting = || {
+                    eprintln!(
+                        "annals: waiting for the process that uses the data in {}",
+                        args.data.display()
+                    );
+                };
+                let engine = LocalEngine::attach_or_open(&args.data, FREE_WITHIN, waiting).await?;
+                Self::local(engine, keys, &args.data)
+            }
             Some(endpoint) => Self::remote(endpoint, keys, &args.data).await?,
         };
         place.with_its_own_keys().await

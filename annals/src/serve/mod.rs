@@ -2,10 +2,12 @@
 //! rest of AWS, in one process.
 
 mod hosts;
+mod log;
 mod projection;
+mod stopping;
 mod welcome;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +20,7 @@ use command_api::tokens::SigningError;
 use command_api::{ClientAddress, Clock, Service, router};
 use storage::{Lifetimes, Store};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::ServeArgs;
 use crate::local::pump::PumpError;
@@ -58,13 +58,13 @@ pub enum ServeError {
     Broken(#[source] std::io::Error),
 }
 
-/// Serves until it is told to stop by SIGINT or SIGTERM.
+/// Serves until it is told to stop by SIGINT or SIGTERM; told so once more, the process ends at once.
 pub(crate) async fn serve(args: &ServeArgs) -> Result<(), ServeError> {
-    log();
+    log::start();
     if args.argon2.is_below_minimum() {
         tracing::warn!("--argon2 {} is below the minimum of {}", args.argon2, HashParams::MINIMUM);
     }
-    let told = told_to_stop()?;
+    let stopped = stopping::on_signals().map_err(ServeError::Broken)?;
     let setting = std::env::var_os("PORT").map(|port| port.to_string_lossy().into_owned());
     let port = args.port(setting.as_deref()).map_err(ServeError::Setting)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
@@ -75,8 +75,7 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<(), ServeError> {
 
     let projection = Projection::start(&place).await?;
     let service = service(&place, address, args.argon2)?;
-    let (stop, stopped) = watch::channel(false);
-    let mut serving = tokio::spawn(accept(listener, router(Arc::new(service)), stopped));
+    let mut serving = tokio::spawn(accept(listener, router(Arc::new(service)), stopped.clone()));
     // Whoever closed standard output has seen enough.
     let _ = writeln!(
         std::io::stdout(),
@@ -86,15 +85,14 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<(), ServeError> {
 
     let served = tokio::select! {
         served = &mut serving => served,
-        () = told => {
-            // The server listens as long as it runs; one that has ended needs not be told.
-            let _ = stop.send(true);
+        () = stopping::told(stopped) => {
             tokio::time::timeout(FINISHES_WITHIN, serving).await.unwrap_or(Ok(Ok(())))
         }
     };
     projection.finish().await;
     place.close().await;
-    served.unwrap_or_else(|broken| Err(broken.into())).map_err(ServeError::Broken)
+    // What broke a task is in the log; the message of its panic is for nobody.
+    served.unwrap_or_else(|_| Err(std::io::Error::other("its task broke"))).map_err(ServeError::Broken)
 }
 
 fn service(place: &Place, address: SocketAddr, cost: HashParams) -> Result<Service, ServeError> {
@@ -106,14 +104,11 @@ fn service(place: &Place, address: SocketAddr, cost: HashParams) -> Result<Servi
 async fn accept(
     listener: TcpListener,
     router: Router,
-    mut stop: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let router = router.layer(from_fn(at_the_socket)).layer(from_fn(hosts::loopback_only));
     axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(async move {
-            // An error means that the sender is gone, which says the same.
-            let _ = stop.wait_for(|stop| *stop).await;
-        })
+        .with_graceful_shutdown(stopping::told(stopped))
         .await
 }
 
@@ -125,30 +120,4 @@ async fn at_the_socket(
 ) -> axum::response::Response {
     request.extensions_mut().insert(ClientAddress(address.ip()));
     next.run(request).await
-}
-
-fn told_to_stop() -> Result<impl Future<Output = ()>, ServeError> {
-    let mut interrupted = signal(SignalKind::interrupt()).map_err(ServeError::Broken)?;
-    let mut terminated = signal(SignalKind::terminate()).map_err(ServeError::Broken)?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupted.recv() => {}
-            _ = terminated.recv() => {}
-        }
-    })
-}
-
-/// Logs to standard error: lines for a person, JSON for anything else.
-fn log() {
-    // The engine would warn of every condition that is not met and every table that is there already: what is to be
-    // said about its answers, whoever asked says.
-    let usual = || EnvFilter::new("info,projector=warn,dynoxide=error");
-    let filter = EnvFilter::try_from_env("ANNALS_LOG").unwrap_or_else(|_| usual());
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    if std::io::stderr().is_terminal() {
-        lines.compact().init();
-    } else {
-        lines.json().flatten_event(true).with_span_list(false).init();
-    }
 }

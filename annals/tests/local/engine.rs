@@ -1,3 +1,7 @@
+#[cfg(target_os = "linux")]
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+#[cfg(target_os = "linux")]
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +27,10 @@ fn data_file(data: &Path) -> rusqlite::Connection {
 
 fn stream_records(data: &Path) -> i64 {
     data_file(data).query_row("SELECT COUNT(*) FROM _stream_records", [], |row| row.get(0)).unwrap()
+}
+
+async fn attach(data: &Path) -> Result<LocalEngine, EngineError> {
+    LocalEngine::attach_or_open(data, Duration::from_mins(1), || ()).await
 }
 
 #[tokio::test]
@@ -51,11 +59,49 @@ async fn a_command_uses_the_engine_of_the_server_beside_it() {
     let server = LocalEngine::open(data.path()).await.unwrap();
     put(&server, "commit-0000000001").await;
 
-    let command = LocalEngine::attach_or_open(data.path()).await.unwrap();
+    let command = attach(data.path()).await.unwrap();
     assert!(!command.is_own());
     assert_eq!(items(&command).await, 1);
     command.stop().await;
     assert_eq!(items(&server).await, 1, "the end of a command leaves the server alone");
+}
+
+#[tokio::test]
+async fn a_command_waits_for_another_and_says_so_and_gives_up_in_the_end() {
+    let data = tempfile::tempdir().unwrap();
+    let first = attach(data.path()).await.unwrap();
+    assert!(first.is_own());
+    let mut told = 0;
+    let within = Duration::from_millis(1_200);
+    let refused = LocalEngine::attach_or_open(data.path(), within, || told += 1).await.unwrap_err();
+    assert!(matches!(refused, EngineError::DataInUse(folder) if folder == data.path()));
+    assert_eq!(told, 1);
+
+    let second = async { attach(data.path()).await.unwrap() };
+    let (second, ()) = tokio::join!(second, first.stop());
+    assert!(second.is_own());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_engine_listens_where_only_the_owner_of_the_folder_knows() {
+    let data = tempfile::tempdir().unwrap();
+    let engine = LocalEngine::open(data.path()).await.unwrap();
+    let other = LocalEngine::memory().await.unwrap();
+    let address = |engine: &LocalEngine| -> SocketAddrV4 {
+        engine.endpoint().strip_prefix("http://").unwrap().parse().unwrap()
+    };
+    let (one, another) = (address(&engine), address(&other));
+    assert_ne!(one.ip(), another.ip());
+    for address in [one, another] {
+        assert!(address.ip().is_loopback() && address.ip().octets()[1] != 0, "{address}");
+        // Where a page would look.
+        for known in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
+            assert!(TcpStream::connect((known, address.port())).is_err(), "{address}");
+        }
+    }
+    let file = std::fs::metadata(data.path().join("engine.url")).unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]
@@ -72,7 +118,7 @@ async fn a_command_that_meets_a_starting_server_waits_for_its_address() {
         tokio::task::yield_now().await;
         std::fs::write(&address, &known).unwrap();
     };
-    let (command, ()) = tokio::join!(LocalEngine::attach_or_open(data.path()), announced);
+    let (command, ()) = tokio::join!(attach(data.path()), announced);
     assert_eq!(command.unwrap().endpoint(), server.endpoint());
 }
 
@@ -87,10 +133,10 @@ async fn an_address_left_behind_by_a_killed_server_is_not_believed() {
     let _stranger = std::net::TcpListener::bind(port).unwrap();
     std::fs::write(data.path().join("engine.url"), &left).unwrap();
 
-    let engine = LocalEngine::attach_or_open(data.path()).await.unwrap();
+    let engine = attach(data.path()).await.unwrap();
     assert!(engine.is_own());
     assert_eq!(items(&engine).await, 0);
-    assert_eq!(std::fs::read_to_string(data.path().join("engine.url")).unwrap(), engine.endpoint());
+    assert!(!data.path().join("engine.url").exists(), "a command keeps its engine to itself");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use annals::local::engine::LocalEngine;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -41,7 +42,7 @@ async fn a_kill_loses_nothing_acknowledged_and_leaves_the_folder_free() {
     let acknowledged = lines.filter_map(number).last().unwrap_or(50);
     assert!(data.path().join("engine.url").exists(), "it had no time to tidy up");
 
-    let engine = LocalEngine::attach_or_open(data.path()).await.unwrap();
+    let engine = LocalEngine::attach_or_open(data.path(), Duration::ZERO, || ()).await.unwrap();
     assert!(engine.is_own());
     let query = engine.client().query().table_name(engine.tables().events);
     let query = query.key_condition_expression("#user = :user").expression_attribute_names("#user", "user");

@@ -145,3 +145,19 @@ async fn a_broken_log_is_reported_by_each_command_with_exit_code_1() {
     assert_eq!(rebuilt.code, Some(1), "{rebuilt:?}");
     assert_eq!((&rebuilt.json()["parked"], &rebuilt.json()["written"]), (&json!(1), &json!(1)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_without_a_server_wait_for_one_another() {
+    let data = Data::new();
+    let server = data.serve().await;
+    Client::of(&server).populate(emails(5)).await;
+    server.stop().await;
+    for _ in 0..3 {
+        let (verified, rebuilt, verified_again) =
+            tokio::join!(data.run(&["verify"]), data.run(&["rebuild"]), data.run(&["verify"]));
+        for ended in [verified, rebuilt, verified_again] {
+            assert_eq!(ended.code, Some(0), "{ended:?}");
+        }
+    }
+    assert!(!data.path().join("engine.url").exists());
+}

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::client::{ADA, Client};
-use crate::process::{CHEAP, Data, program, run, until};
+use crate::process::{CHEAP, Data, entries, program, run, until};
 
 const COMMANDS: [&[&str]; 4] = [&["history", ADA], &["verify"], &["rebuild"], &["repair"]];
 
@@ -92,6 +92,16 @@ async fn commands_make_nothing_where_there_is_nothing() {
         data.run(command).await.is_refused("there is no data in");
     }
     assert!(!data.path().exists());
+
+    // Keys alone, as of a server whose data are elsewhere.
+    data.serve().await.stop().await;
+    for file in entries(&data.path()).iter().filter(|file| *file != "service-keys.json") {
+        std::fs::remove_file(data.path().join(file)).unwrap();
+    }
+    for command in COMMANDS {
+        data.run(command).await.is_refused("there is no data in");
+    }
+    assert_eq!(entries(&data.path()), ["service-keys.json"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,6 +51,29 @@ async fn sigint_lets_requests_and_projection_finish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_the_server_at_once() {
+    for (first, second, code) in [("TERM", "INT", 130), ("INT", "TERM", 143), ("TERM", "TERM", 143)] {
+        let data = Data::new();
+        let server = data.serve().await;
+        // A request that never comes to its end, for which the server would wait.
+        let mut under_way = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+        let head = "POST /register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                    Content-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+        under_way.write_all(head.as_bytes()).await.unwrap();
+        under_way.read_exact(&mut [0; 25]).await.unwrap();
+
+        server.signal(first);
+        until("a server that takes no more", || std::net::TcpStream::connect(server.address()).is_err())
+            .await;
+        server.signal(second);
+        let ended = server.ended().await;
+        assert_eq!(ended.code, Some(code), "{first}, {second}: {ended:?}");
+        // As after a kill: the next one finds everything in order.
+        assert_eq!(data.run(&["verify"]).await.code, Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_on_which_nothing_happens_do_not_hold_the_end_up() {
     let data = Data::new();
     let server = data.serve().await;

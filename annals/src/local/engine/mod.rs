@@ -1,4 +1,7 @@
 //! The embedded DynamoDB engine, with its data in a folder that one process at a time may hold.
+//!
+//! The engine checks neither signatures nor the `Host`, and answers every web page with `Access-Control-Allow-Origin: *`:
+//! a page in the developer's browser that knew its address could read and write the tables. See `address::listen`.
 
 mod address;
 mod records;
@@ -25,8 +28,8 @@ const LOCK_FILE: &str = "lock";
 const HOUSEKEEPING: Duration = Duration::from_mins(1);
 /// Stream records live this long, as on AWS.
 const RECORDS_LIVE: Duration = Duration::from_hours(24);
-/// How long a process that holds the data may take to start or to end.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// A server that starts or ends, and a command with little to do, are done with the data sooner than this.
+const TELLS_AFTER: Duration = Duration::from_secs(1);
 /// Between two tries to reach or to replace the process that holds the data.
 const TRY_AGAIN: Duration = Duration::from_millis(20);
 /// How long requests under way may take when the engine stops.
@@ -41,17 +44,14 @@ pub enum EngineError {
     /// Another process holds the data folder.
     #[error("the data in {0} is in use by another process")]
     DataInUse(PathBuf),
-    /// Another process holds the data folder, but serves no engine.
-    #[error("the process that uses the data in {0} does not answer")]
-    NoAnswer(PathBuf),
     /// The data file is damaged, of a newer version, or something else.
     #[error("cannot open the data in {0}")]
     Data(PathBuf, #[source] Box<dynoxide::DynoxideError>),
     /// The data file cannot be prepared or tidied.
     #[error("cannot prepare the data in {0}")]
     Prepare(PathBuf, #[source] rusqlite::Error),
-    /// No loopback port is to be had.
-    #[error("cannot listen on a loopback port")]
+    /// No loopback address is to be had.
+    #[error("cannot listen on a loopback address")]
     Listen(#[source] std::io::Error),
     /// The tables do not exist and cannot be created.
     #[error(transparent)]
@@ -109,7 +109,7 @@ impl LocalEngine {
     /// Runs the engine on the data in this folder, which is made if there is none, and creates the tables.
     pub async fn open(data: &Path) -> Result<Self, EngineError> {
         let lock = lock(data)?.ok_or_else(|| EngineError::DataInUse(data.to_owned()))?;
-        Self::run(data, lock, None).await
+        Self::run(data, lock, None).await?.announced(data)
     }
 
     /// Runs the engine on an empty folder of its own, which goes with it.
@@ -120,14 +120,21 @@ impl LocalEngine {
             .map_err(|error| EngineError::Folder(std::env::temp_dir(), error))?;
         let data = temporary.path().to_owned();
         let lock = lock(&data)?.ok_or_else(|| EngineError::DataInUse(data.clone()))?;
-        Self::run(&data, lock, Some(temporary)).await
+        Self::run(&data, lock, Some(temporary)).await?.announced(&data)
     }
 
-    /// The engine that a running server has on this folder; without one, runs the engine here.
+    /// The engine that a running server has on this folder; without one, runs the engine here, for this process alone.
     ///
-    /// The lock alone tells whether there is a server: an address left behind by a killed one is not believed.
-    pub async fn attach_or_open(data: &Path) -> Result<Self, EngineError> {
-        let deadline = tokio::time::Instant::now() + ANSWERS_WITHIN;
+    /// The lock alone tells whether there is a server: an address left behind by a killed one is not believed. A process
+    /// that holds the data and announces no engine, such as another command, is waited for; `waiting` is called once if
+    /// that takes longer than a second, and after `within` the data are [`EngineError::DataInUse`].
+    pub async fn attach_or_open(
+        data: &Path,
+        within: Duration,
+        waiting: impl FnOnce(),
+    ) -> Result<Self, EngineError> {
+        let began = tokio::time::Instant::now();
+        let mut waiting = Some(waiting);
         loop {
             if let Some(lock) = lock(data)? {
                 return Self::run(data, lock, None).await;
@@ -135,8 +142,13 @@ impl LocalEngine {
             if let Some(endpoint) = address::answering(data).await {
                 return Ok(Self { endpoint, own: None });
             }
-            if tokio::time::Instant::now() >= deadline {
-                return Err(EngineError::NoAnswer(data.to_owned()));
+            if began.elapsed() >= within {
+                return Err(EngineError::DataInUse(data.to_owned()));
+            }
+            if began.elapsed() >= TELLS_AFTER
+                && let Some(waiting) = waiting.take()
+            {
+                waiting();
             }
             tokio::time::sleep(TRY_AGAIN).await;
         }
@@ -150,7 +162,7 @@ impl LocalEngine {
             .map_err(|error| EngineError::Data(data.to_owned(), Box::new(error)))?;
         records::index(&file).map_err(|error| EngineError::Prepare(data.to_owned(), error))?;
 
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.map_err(EngineError::Listen)?;
+        let listener = address::listen().await.map_err(EngineError::Listen)?;
         let address = listener.local_addr().map_err(EngineError::Listen)?;
         let endpoint = format!("http://{address}");
         let housekeeper = Housekeeper { database: database.clone(), file };
@@ -168,13 +180,18 @@ impl LocalEngine {
             }),
         };
         engine.tables().create(&engine.client()).await?;
-        // Last, so that whoever finds the address finds the tables, too.
-        address::announce(data, &engine.endpoint)
-            .map_err(|error| EngineError::Folder(data.to_owned(), error))?;
         Ok(engine)
     }
 
-    /// The engine's address, such as `http://127.0.0.1:40123`.
+    /// Lets the commands beside this process find its engine, and with it its tables. A command itself keeps its engine
+    /// to itself: it ends when it is done, whoever else may be in the middle of something.
+    fn announced(self, data: &Path) -> Result<Self, EngineError> {
+        address::announce(data, &self.endpoint)
+            .map_err(|error| EngineError::Folder(data.to_owned(), error))?;
+        Ok(self)
+    }
+
+    /// The engine's address, such as `http://127.83.201.7:40123`: a secret, see `address::listen`.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }

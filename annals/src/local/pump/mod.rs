@@ -172,7 +172,8 @@ where
                     let id = match ended {
                         Ok((id, ())) => id,
                         Err(error) => {
-                            tracing::error!(%error, "the reader of a shard has ended; starting it again");
+                            // Not the error, which quotes the message of a panic.
+                            tracing::error!("the reader of a shard has ended; starting it again");
                             error.id()
                         }
                     };
