@@ -100,6 +100,8 @@ fn in_words(difference: &Difference) -> String {
         Finding::LogEndsBeforeView { log, view } => {
             format!("the log ends with commit {log}, before its view, which shows commit {view}")
         }
+        Finding::VaultWithoutLog => "there is a vault and no log".to_owned(),
+        Finding::LogItemMalformed => "an item of the events table belongs to nobody's log".to_owned(),
         Finding::ViewAbsent => "there is no view".to_owned(),
         Finding::ViewBehind { log, view } => format!("the view shows commit {view} of {log}"),
         Finding::ViewDiffers => "the view says something else than the log".to_owned(),
@@ -108,6 +110,7 @@ fn in_words(difference: &Difference) -> String {
         Finding::ViewOfLowerFold => "the view was put by older code".to_owned(),
         Finding::ViewOfHigherFold => "the view was put by newer code".to_owned(),
         Finding::ViewWithoutLog => "there is a view and no log".to_owned(),
+        Finding::ViewMalformed => "the key of a view is no user id".to_owned(),
         Finding::IdentifierMissing => "the address leads to nobody".to_owned(),
         Finding::IdentifierOfAnother { found } => format!("the address leads to {found}"),
         Finding::IdentifierWithoutUser => "an identifier leads here that is not the user's".to_owned(),

@@ -93,6 +93,9 @@ pub enum ReplayError {
 /// What is done with users as they come.
 trait Pass: Send + Sync + 'static {
     fn page(&self, users: Vec<Scanned>) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Items of nobody's log were met beside them.
+    fn strays(&self, _number: u64) {}
 }
 
 impl Replay {
@@ -169,6 +172,7 @@ impl Part {
                 }
             };
             let Some(users) = users else { return Ok(()) };
+            pass.strays(scan.take_strays());
             let page = Covered::of(&users);
             pass.page(users).await?;
             let Covered { users, commits, events: _ } = self.count.add(page);

@@ -58,6 +58,10 @@ pub enum Finding {
         #[serde(skip_serializing_if = "Option::is_none")]
         version: Option<Version>,
     },
+    /// The user has a vault and no commit.
+    VaultWithoutLog,
+    /// An item of the events table belongs to nobody's log.
+    LogItemMalformed,
     /// The log ends before the last commit that the view shows.
     LogEndsBeforeView {
         /// The last commit of the log.
@@ -86,6 +90,8 @@ pub enum Finding {
     ViewOfHigherFold,
     /// There is a view and no log.
     ViewWithoutLog,
+    /// A view's key is no user id.
+    ViewMalformed,
     /// The user's address leads to nobody.
     IdentifierMissing,
     /// The user's address leads to somebody else.
@@ -126,8 +132,11 @@ impl Replay {
         if self.whole {
             let mut pages = orphans(&self.model);
             while let Some(found) = pages.try_next().await? {
-                for stored in found {
+                for stored in found.views {
                     pass.report(Some(stored.user), Finding::ViewWithoutLog);
+                }
+                for _ in 0..found.malformed {
+                    pass.report(None, Finding::ViewMalformed);
                 }
             }
             Box::pin(pass.every_identifier()).await?;
@@ -154,7 +163,11 @@ impl Pass for Verify {
         let mut begun = Vec::with_capacity(users.len());
         for Scanned { user, outcome, events: _ } in users {
             match outcome {
-                Ok(snapshot) if snapshot.head.version == Version::NONE => {}
+                Ok(snapshot) if snapshot.head.version == Version::NONE => {
+                    if self.model.log.is_vault_alone(user).await? {
+                        self.report(Some(user), Finding::VaultWithoutLog);
+                    }
+                }
                 Ok(snapshot) => begun.push((user, snapshot)),
                 Err(broken) => self.report_broken(user, &broken),
             }
@@ -169,6 +182,12 @@ impl Pass for Verify {
             .filter(|suspect| suspect.standing(&self.model) != Standing::Equal)
             .collect();
         self.look_again(suspects).await
+    }
+
+    fn strays(&self, number: u64) {
+        for _ in 0..number {
+            self.report(None, Finding::LogItemMalformed);
+        }
     }
 }
 
