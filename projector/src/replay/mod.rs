@@ -2,6 +2,7 @@
 //! each fold compared with the view, or put in its place. Memory stays flat: one page of users a segment.
 
 mod orphans;
+mod parked;
 mod rebuild;
 mod repair;
 mod standing;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use storage::{EventLog, Scanned, Segment, Unavailable};
 use tokio::task::{JoinError, JoinSet};
 
+pub use parked::{ParkedUser, ParkedUsers};
 pub use rebuild::{DryRunReport, RebuildReport, Rebuilt};
 pub use repair::RepairReport;
 pub use standing::Findings;

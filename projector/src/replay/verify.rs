@@ -8,12 +8,13 @@ use storage::{Broken, Identifier, Identifiers, ReadError, Scanned, Snapshot, Sto
 use tokio::time::{Instant, sleep};
 
 use super::orphans::orphans;
+use super::parked::ParkedUsers;
 use super::standing::Standing;
 use super::{AT_ONCE, Covered, Pass, Phase, Replay, ReplayError};
 use crate::ReadModel;
 
 /// The most differences a report lists. All are counted.
-const LISTED: usize = 1_000;
+pub(super) const LISTED: usize = 1_000;
 /// How long the projector may take to bring a view up to date before the view is reported.
 const PROJECTED_WITHIN: Duration = Duration::from_secs(2);
 /// The first pause before a view is looked at again; it doubles.
@@ -33,6 +34,9 @@ pub struct VerifyReport {
     pub total: u64,
     /// The first of them.
     pub differences: Vec<Difference>,
+    /// The users who are parked. Why they should not be, or why they have to be, is among the differences.
+    #[serde(skip_serializing_if = "ParkedUsers::is_empty")]
+    pub parked: ParkedUsers,
 }
 
 /// Where log, view and identifiers do not agree.
@@ -129,7 +133,9 @@ impl Replay {
             report: Mutex::default(),
         });
         let covered = self.over_log(Phase::Verify, &pass).await?;
+        let mut parked = ParkedUsers::default();
         if self.whole {
+            parked = ParkedUsers::of(&self.model).await?;
             let mut pages = orphans(&self.model);
             while let Some(found) = pages.try_next().await? {
                 for stored in found.views {
@@ -142,7 +148,7 @@ impl Replay {
             Box::pin(pass.every_identifier()).await?;
         }
         let report = std::mem::take(&mut *pass.report.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(VerifyReport { covered, ..report })
+        Ok(VerifyReport { covered, parked, ..report })
     }
 }
 

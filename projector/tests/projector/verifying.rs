@@ -1,6 +1,6 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{FOLD, UserId};
-use projector::replay::{Difference, Finding, Replay, VerifyReport};
+use projector::replay::{Difference, Finding, ParkedUser, ParkedUsers, Replay, VerifyReport};
 use storage::Replacing;
 use uuid::Uuid;
 
@@ -173,6 +173,20 @@ async fn identifiers_are_compared_both_ways() {
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn the_parked_are_listed_with_the_time_and_the_reason() {
+    let ground = Ground::new().await;
+    let users = ground.many_registered(3).await;
+    ground.caught_up(&users[..2]).await;
+    ground.break_commit(users[2], 1).await;
+    ground.caught_up(&users[2..]).await;
+    let report = verified(&ground).await;
+    let parked = ground.parked(users[2]).await.unwrap();
+    let listed = ParkedUser { user: users[2], since: parked.since, reason: "seal".into() };
+    assert_eq!(report.parked, ParkedUsers { total: 1, users: vec![listed] });
+    assert_eq!(report.total, 1, "{report:?}");
 }
 
 #[tokio::test]
