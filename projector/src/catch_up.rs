@@ -37,6 +37,8 @@ pub enum CaughtUp {
     OfHigherFold,
     /// It was left as it is: it claims to show more than the log holds.
     BeyondLog,
+    /// It shows the whole log, which does not hold the commit that was named: somebody has taken it away.
+    CommitGone,
 }
 
 /// Why a user could not be caught up for now. The same again will help.
@@ -45,14 +47,6 @@ pub enum CatchUpError {
     /// DynamoDB did not answer as it should.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    /// The log ends before the commit that was named.
-    #[error("commit {named} was named and the log ends at {end}")]
-    NotThereYet {
-        /// The commit that was named.
-        named: Version,
-        /// The last commit there is.
-        end: Version,
-    },
     /// Others kept writing the view.
     #[error("others kept writing the view")]
     Contended,
@@ -75,29 +69,33 @@ impl ReadModel {
         }
     }
 
-    /// Brings a user's view to the end of the log, which is at least the commit `at_least`.
+    /// Brings a user's view to the end of the log, which should be at least the commit `named`
+    /// ([`Version::NONE`]: none is known).
+    ///
+    /// The log is read consistently, and nothing of ours takes a commit away. A commit that was named and is not seen
+    /// has therefore been deleted by somebody else, and no other try would find it: [`CaughtUp::CommitGone`].
     ///
     /// # Errors
     /// [`CatchUpError`], worth another try. A log that cannot be read is none: the user is parked.
     pub async fn catch_up(
         &self,
         user: UserId,
-        at_least: Version,
+        named: Version,
         now: DateTime<Utc>,
     ) -> Result<CaughtUp, CatchUpError> {
         let stored = self.view(user, false).await?;
-        self.catch_up_from(stored, at_least, now).await
+        self.catch_up_from(stored, named, now).await
     }
 
     /// The same, for a view that has been read already. An old one costs another try, and nothing else.
     pub(crate) async fn catch_up_from(
         &self,
         mut stored: StoredView,
-        at_least: Version,
+        named: Version,
         now: DateTime<Utc>,
     ) -> Result<CaughtUp, CatchUpError> {
         for _ in 0..TRIES {
-            if let Some(caught_up) = self.try_once(&stored, at_least, now).await? {
+            if let Some(caught_up) = self.try_once(&stored, named, now).await? {
                 return Ok(caught_up);
             }
             stored = self.view(stored.user, true).await?;
@@ -109,7 +107,7 @@ impl ReadModel {
     async fn try_once(
         &self,
         stored: &StoredView,
-        at_least: Version,
+        named: Version,
         now: DateTime<Utc>,
     ) -> Result<Option<CaughtUp>, CatchUpError> {
         let user = stored.user;
@@ -138,12 +136,17 @@ impl ReadModel {
             }
         }
         let end = snapshot.head.version;
-        if end < at_least {
-            return Err(CatchUpError::NotThereYet { named: at_least, end });
+        let done = |otherwise| if end < named { gone(user, named, end) } else { otherwise };
+        if end == Version::NONE {
+            // There is nothing to show, and nothing to be parked for.
+            if stored.parked.is_some() && matches!(stored.view, View::Foreign { version: Version::NONE, .. })
+            {
+                self.views.sweep(stored).await?;
+            }
+            return Ok(Some(done(CaughtUp::Current)));
         }
-        // Without a commit there is nothing to show.
-        if end == Version::NONE || (end == seen && stored.parked.is_none()) {
-            return Ok(Some(CaughtUp::Current));
+        if end == seen && stored.parked.is_none() {
+            return Ok(Some(done(CaughtUp::Current)));
         }
         if let View::Foreign { version, .. } = stored.view
             && version > end
@@ -152,7 +155,7 @@ impl ReadModel {
             return Ok(Some(CaughtUp::BeyondLog));
         }
         Ok(match self.views.put(user, &snapshot, replacing).await? {
-            Put::Written => Some(CaughtUp::Projected),
+            Put::Written => Some(done(CaughtUp::Projected)),
             Put::Lost => None,
         })
     }
@@ -187,6 +190,12 @@ impl ReadModel {
         let mut views = self.views.read_all(&[user], consistent).await?;
         Ok(views.pop().unwrap_or(StoredView { user, view: View::Absent, parked: None }))
     }
+}
+
+/// Says that a commit was named and is not in the log.
+fn gone(user: UserId, named: Version, end: Version) -> CaughtUp {
+    tracing::error!(%user, version = named.number(), log = end.number(), "a commit is gone from the log");
+    CaughtUp::CommitGone
 }
 
 /// An error with its causes, for a log line.

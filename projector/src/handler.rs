@@ -16,7 +16,7 @@ const AT_ONCE: usize = 16;
 /// What a batch says of one user.
 struct Named {
     user: UserId,
-    /// The highest commit that a record names.
+    /// The highest commit that a record says was appended; [`Version::NONE`] if all say that commits were removed.
     version: Version,
     /// The place of the user's first record in the batch.
     first: usize,
@@ -25,7 +25,8 @@ struct Named {
 /// Brings the views of the users that a batch of the log's stream names to the end of their logs.
 ///
 /// The answer names the earliest record whose user could not be caught up for want of DynamoDB: the stream sends it
-/// and all that follow it again. A user whose log cannot be read is parked and holds nobody up.
+/// and all that follow it again. A user whose log cannot be read is parked and holds nobody up; nor does a commit that
+/// is named and gone.
 pub async fn handle(model: &ReadModel, event: Event, now: DateTime<Utc>) -> DynamoDbEventResponse {
     let mut response = DynamoDbEventResponse::default();
     let named = named(&event.records);
@@ -62,13 +63,14 @@ async fn catch_up_all(model: &ReadModel, named: Vec<Named>, now: DateTime<Utc>) 
 }
 
 fn report(outcomes: &[(Named, Result<CaughtUp, CatchUpError>)]) {
-    let (mut projected, mut current, mut parked, mut left, mut failed) = (0, 0, 0, 0, 0);
+    let (mut projected, mut current, mut parked, mut left, mut gone, mut failed) = (0, 0, 0, 0, 0, 0);
     for (named, outcome) in outcomes {
         match outcome {
             Ok(CaughtUp::Projected) => projected += 1,
             Ok(CaughtUp::Current) => current += 1,
             Ok(CaughtUp::Parked) => parked += 1,
             Ok(CaughtUp::OfHigherFold | CaughtUp::BeyondLog) => left += 1,
+            Ok(CaughtUp::CommitGone) => gone += 1,
             Err(error) => {
                 failed += 1;
                 tracing::warn!(user = %named.user, error = with_causes(error), "a user is left for later");
@@ -76,7 +78,7 @@ fn report(outcomes: &[(Named, Result<CaughtUp, CatchUpError>)]) {
         }
     }
     if !outcomes.is_empty() {
-        tracing::info!(projected, current, parked, left, failed, "batch");
+        tracing::info!(projected, current, parked, left, gone, failed, "batch");
     }
 }
 
@@ -95,14 +97,13 @@ fn named(records: &[EventRecord]) -> Vec<Named> {
     users
 }
 
-/// The commit that a record says was appended; `None` for other items, and for what was removed.
+/// The user and the commit that a record says was appended. One that was removed tells no version, but that the log
+/// may have become readable. `None` for other items.
 fn commit(record: &EventRecord) -> Option<(UserId, Version)> {
     let key = |name: &str| match record.change.keys.get(name) {
         Some(AttributeValue::S(text)) => Some(text.as_str()),
         _ => None,
     };
-    if record.event_name == "REMOVE" {
-        return None;
-    }
-    Some((key("user")?.parse().ok()?, version_of(key("item")?)?))
+    let (user, version) = (key("user")?.parse().ok()?, version_of(key("item")?)?);
+    Some((user, if record.event_name == "REMOVE" { Version::NONE } else { version }))
 }

@@ -32,5 +32,5 @@ pub use sessions::{
 };
 pub use store::{Loaded, Store};
 pub use vault::{DataKey, Vault, VerifierKeys, WrappingKeys};
-pub use views::{Parked, Put, Replacing, StoredView, TornView, View, ViewCursor, ViewKeys, Views};
+pub use views::{Parked, Put, Replacing, StoredView, TornView, View, ViewCursor, ViewKeys, ViewPage, Views};
 pub use write::{Appended, Enclosed, ExecuteError, Intent};

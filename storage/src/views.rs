@@ -101,6 +101,17 @@ pub enum Put {
     Lost,
 }
 
+/// One page of the views table.
+#[derive(Debug, Clone)]
+pub struct ViewPage {
+    /// The views.
+    pub views: Vec<StoredView>,
+    /// Items whose key is no user id.
+    pub malformed: u64,
+    /// Where the next page starts; `None` after the last.
+    pub next: Option<ViewCursor>,
+}
+
 /// A place in the views table.
 #[derive(Debug, Clone)]
 pub struct ViewCursor(Item);
@@ -153,10 +164,7 @@ impl Views {
     }
 
     /// One page of the whole table, eventually consistent.
-    pub async fn page(
-        &self,
-        from: Option<ViewCursor>,
-    ) -> Result<(Vec<StoredView>, Option<ViewCursor>), Unavailable> {
+    pub async fn page(&self, from: Option<ViewCursor>) -> Result<ViewPage, Unavailable> {
         let answer = self
             .client
             .scan()
@@ -164,10 +172,14 @@ impl Views {
             .set_exclusive_start_key(from.map(|ViewCursor(key)| key))
             .send()
             .await?;
-        let items = answer.items.unwrap_or_default();
-        let views =
-            items.into_iter().filter_map(|item| Some(self.stored(user_of(&item)?, Some(item)))).collect();
-        Ok((views, answer.last_evaluated_key.map(ViewCursor)))
+        let (mut views, mut malformed) = (Vec::new(), 0);
+        for item in answer.items.unwrap_or_default() {
+            match user_of(&item) {
+                Some(user) => views.push(self.stored(user, Some(item))),
+                None => malformed += 1,
+            }
+        }
+        Ok(ViewPage { views, malformed, next: answer.last_evaluated_key.map(ViewCursor) })
     }
 
     /// One page of the parked users, from the sparse index of their marks: eventually consistent.
@@ -374,8 +386,10 @@ fn mark(item: &Item) -> Option<Parked> {
     Some(Parked { since: text(item, "parked").ok()?.to_owned(), reason })
 }
 
-fn user_of(item: &Item) -> Option<UserId> {
-    text(item, "user").ok()?.parse().ok()
+/// Whose an item is, by its key: an id in the one form in which it is looked up.
+pub(crate) fn user_of(item: &Item) -> Option<UserId> {
+    let key = text(item, "user").ok()?;
+    key.parse().ok().filter(|user: &UserId| user.to_string() == key)
 }
 
 pub(crate) fn view_key(user: UserId) -> Item {

@@ -11,6 +11,8 @@ pub(crate) use rebuild::rebuild;
 pub(crate) use repair::repair;
 pub(crate) use verify::verify;
 
+use std::path::PathBuf;
+
 use projector::replay::ReplayError;
 use storage::ReadError;
 
@@ -34,6 +36,9 @@ pub enum OperateError {
     /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The dead letters cannot be counted.
+    #[error("cannot read {0}")]
+    DeadLetters(PathBuf, #[source] std::io::Error),
     /// The result cannot be written.
     #[error("cannot write the result")]
     Output(#[from] std::io::Error),

@@ -13,7 +13,7 @@ pub(crate) async fn repair(args: &RepairArgs) -> Result<ExitCode, OperateError> 
     let repaired = place.replay().reporting(report::progress()).repair(Clock::system().now()).await;
     place.close().await;
     let repaired = repaired?;
-    report::write(args.report.json, &repaired, || mended(&repaired))?;
+    report::write_with_dead_letters(&args.place.data, args.report.json, &repaired, || mended(&repaired))?;
     Ok(if repaired.found.broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

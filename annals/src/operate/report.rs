@@ -1,12 +1,14 @@
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use projector::replay::{Covered, Difference, Finding, Phase, Progress, VerifyReport};
+use projector::replay::{Covered, Difference, Finding, ParkedUser, Phase, Progress, VerifyReport};
 use serde::Serialize;
 
 use super::OperateError;
+use crate::local::pump::dead_letters_in;
 
 /// Where nobody watches, a line as often as this.
 const A_LINE_EVERY: Duration = Duration::from_secs(5);
@@ -54,6 +56,40 @@ pub(super) fn write(
     Ok(())
 }
 
+/// The same, with the number of dead letters in this data folder, if there are any.
+pub(super) fn write_with_dead_letters(
+    data: &Path,
+    as_json: bool,
+    result: &impl Serialize,
+    words: impl FnOnce() -> String,
+) -> Result<(), OperateError> {
+    let path = dead_letters_in(data);
+    let dead_letters = match std::fs::read(&path) {
+        Ok(lines) => lines.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()).count() as u64,
+        Err(error) if error.kind() == ErrorKind::NotFound => 0,
+        Err(error) => return Err(OperateError::DeadLetters(path, error)),
+    };
+    write(
+        as_json,
+        &WithDeadLetters { result, dead_letters: (dead_letters > 0).then_some(dead_letters) },
+        || {
+            let mut words = words();
+            if dead_letters > 0 {
+                words.push_str(&format!("\n{} in {}", count(dead_letters, "dead letter"), path.display()));
+            }
+            words
+        },
+    )
+}
+
+#[derive(Serialize)]
+struct WithDeadLetters<'a, R> {
+    #[serde(flatten)]
+    result: &'a R,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letters: Option<u64>,
+}
+
 /// How many of something there are.
 pub(super) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
@@ -88,6 +124,17 @@ pub(super) fn verification(report: &VerifyReport) -> String {
     if unlisted > 0 {
         text.push_str(&format!("\n  and {unlisted} more"));
     }
+    let parked = &report.parked;
+    if !parked.is_empty() {
+        text.push_str(&format!("\n{} parked", count(parked.total, "user")));
+    }
+    for ParkedUser { user, since, reason } in &parked.users {
+        text.push_str(&format!("\n  {user}: parked since {since} ({reason})"));
+    }
+    let unlisted = parked.total - parked.users.len() as u64;
+    if unlisted > 0 {
+        text.push_str(&format!("\n  and {unlisted} more"));
+    }
     text
 }
 
@@ -100,6 +147,8 @@ fn in_words(difference: &Difference) -> String {
         Finding::LogEndsBeforeView { log, view } => {
             format!("the log ends with commit {log}, before its view, which shows commit {view}")
         }
+        Finding::VaultWithoutLog => "there is a vault and no log".to_owned(),
+        Finding::LogItemMalformed => "an item of the events table belongs to nobody's log".to_owned(),
         Finding::ViewAbsent => "there is no view".to_owned(),
         Finding::ViewBehind { log, view } => format!("the view shows commit {view} of {log}"),
         Finding::ViewDiffers => "the view says something else than the log".to_owned(),
@@ -108,6 +157,7 @@ fn in_words(difference: &Difference) -> String {
         Finding::ViewOfLowerFold => "the view was put by older code".to_owned(),
         Finding::ViewOfHigherFold => "the view was put by newer code".to_owned(),
         Finding::ViewWithoutLog => "there is a view and no log".to_owned(),
+        Finding::ViewMalformed => "the key of a view is no user id".to_owned(),
         Finding::IdentifierMissing => "the address leads to nobody".to_owned(),
         Finding::IdentifierOfAnother { found } => format!("the address leads to {found}"),
         Finding::IdentifierWithoutUser => "an identifier leads here that is not the user's".to_owned(),

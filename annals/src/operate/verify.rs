@@ -10,6 +10,8 @@ pub(crate) async fn verify(args: &VerifyArgs) -> Result<ExitCode, OperateError> 
     let verified = place.replay().reporting(report::progress()).verify(&place.identifiers()).await;
     place.close().await;
     let verified = verified?;
-    report::write(args.report.json, &verified, || report::verification(&verified))?;
+    report::write_with_dead_letters(&args.place.data, args.report.json, &verified, || {
+        report::verification(&verified)
+    })?;
     Ok(if verified.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

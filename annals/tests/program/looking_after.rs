@@ -161,3 +161,30 @@ async fn commands_without_a_server_wait_for_one_another() {
     }
     assert!(!data.path().join("engine.url").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_parked_and_the_dead_letters_are_told_of() {
+    let data = Data::new();
+    let server = data.serve().await;
+    let users = Client::of(&server).populate(emails(2)).await;
+    let delete = data.tables().delete_item().table_name("annals-events");
+    let delete = delete.key("user", AttributeValue::S(users[0].clone()));
+    delete.key("item", AttributeValue::S("commit-0000000001".into())).send().await.unwrap();
+    let repaired = data.run(&["repair"]).await;
+    assert!(!repaired.out.contains("dead letter"), "{repaired:?}");
+    let verified = data.run(&["verify"]).await;
+    let parked = format!("\n1 user parked\n  {}: parked since 20", users[0]);
+    assert!(verified.out.contains(&parked) && verified.out.ends_with(" (gap)\n"), "{verified:?}");
+    let verified = data.run(&["verify", "--json"]).await.json();
+    assert_eq!((&verified["parked"]["total"], &verified["dead_letters"]), (&json!(1), &json!(null)));
+    assert_eq!(verified["parked"]["users"][0]["user"], json!(users[0]));
+
+    let path = data.path().join("dead-letters.jsonl");
+    std::fs::write(&path, "{}\n{}\n").unwrap();
+    let line = format!("\n2 dead letters in {}\n", path.display());
+    for command in ["repair", "verify"] {
+        let told = data.run(&[command]).await;
+        assert!(told.out.ends_with(&line), "{told:?}");
+        assert_eq!(data.run(&[command, "--json"]).await.json()["dead_letters"], json!(2));
+    }
+}

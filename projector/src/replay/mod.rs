@@ -2,6 +2,7 @@
 //! each fold compared with the view, or put in its place. Memory stays flat: one page of users a segment.
 
 mod orphans;
+mod parked;
 mod rebuild;
 mod repair;
 mod standing;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use storage::{EventLog, Scanned, Segment, Unavailable};
 use tokio::task::{JoinError, JoinSet};
 
+pub use parked::{ParkedUser, ParkedUsers};
 pub use rebuild::{DryRunReport, RebuildReport, Rebuilt};
 pub use repair::RepairReport;
 pub use standing::Findings;
@@ -93,6 +95,9 @@ pub enum ReplayError {
 /// What is done with users as they come.
 trait Pass: Send + Sync + 'static {
     fn page(&self, users: Vec<Scanned>) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Items of nobody's log were met beside them.
+    fn strays(&self, _number: u64) {}
 }
 
 impl Replay {
@@ -169,6 +174,7 @@ impl Part {
                 }
             };
             let Some(users) = users else { return Ok(()) };
+            pass.strays(scan.take_strays());
             let page = Covered::of(&users);
             pass.page(users).await?;
             let Covered { users, commits, events: _ } = self.count.add(page);

@@ -1,17 +1,25 @@
 use domain::Version;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use storage::{StoredView, Unavailable};
+use storage::{StoredView, Unavailable, ViewPage};
 
 use crate::ReadModel;
 
-/// The views whose users have no log, page by page.
+/// What a page of the views table holds that no log accounts for.
+pub(super) struct Orphans {
+    /// Views of users without a log.
+    pub views: Vec<StoredView>,
+    /// Items whose key is no user id.
+    pub malformed: u64,
+}
+
+/// The views whose users have no log, and those of nobody, page by page.
 ///
 /// A view is read before it is asked whether its user's log has begun, so the view of a user who is registering is
 /// not taken for one. A log that lacks its first commit is broken, not missing.
-pub(super) fn orphans(model: &ReadModel) -> BoxStream<'_, Result<Vec<StoredView>, Unavailable>> {
+pub(super) fn orphans(model: &ReadModel) -> BoxStream<'_, Result<Orphans, Unavailable>> {
     stream::try_unfold(Some(None), async |place| {
         let Some(from) = place else { return Ok(None) };
-        let (views, next) = model.views.page(from).await?;
+        let ViewPage { views, malformed, next } = model.views.page(from).await?;
         let users: Vec<_> = views.iter().map(|stored| stored.user).collect();
         let begun = model.log.begun(&users).await?;
         let mut found = Vec::new();
@@ -21,7 +29,7 @@ pub(super) fn orphans(model: &ReadModel) -> BoxStream<'_, Result<Vec<StoredView>
                 found.push(stored);
             }
         }
-        Ok(Some((found, next.map(Some))))
+        Ok(Some((Orphans { views: found, malformed }, next.map(Some))))
     })
     .boxed()
 }

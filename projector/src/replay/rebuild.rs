@@ -69,7 +69,7 @@ impl Replay {
         if self.whole {
             let mut pages = orphans(&self.model);
             while let Some(found) = pages.try_next().await? {
-                for stored in found {
+                for stored in found.views {
                     self.model.views.sweep(&stored).await?;
                     swept += 1;
                 }
@@ -88,7 +88,7 @@ impl Replay {
         if self.whole {
             let mut pages = orphans(&self.model);
             while let Some(found) = pages.try_next().await? {
-                orphaned += found.len() as u64;
+                orphaned += found.views.len() as u64;
             }
         }
         Ok(DryRunReport { covered, found: pass.found().0, orphaned })

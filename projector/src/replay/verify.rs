@@ -8,12 +8,13 @@ use storage::{Broken, Identifier, Identifiers, ReadError, Scanned, Snapshot, Sto
 use tokio::time::{Instant, sleep};
 
 use super::orphans::orphans;
+use super::parked::ParkedUsers;
 use super::standing::Standing;
 use super::{AT_ONCE, Covered, Pass, Phase, Replay, ReplayError};
 use crate::ReadModel;
 
 /// The most differences a report lists. All are counted.
-const LISTED: usize = 1_000;
+pub(super) const LISTED: usize = 1_000;
 /// How long the projector may take to bring a view up to date before the view is reported.
 const PROJECTED_WITHIN: Duration = Duration::from_secs(2);
 /// The first pause before a view is looked at again; it doubles.
@@ -33,6 +34,9 @@ pub struct VerifyReport {
     pub total: u64,
     /// The first of them.
     pub differences: Vec<Difference>,
+    /// The users who are parked. Why they should not be, or why they have to be, is among the differences.
+    #[serde(skip_serializing_if = "ParkedUsers::is_empty")]
+    pub parked: ParkedUsers,
 }
 
 /// Where log, view and identifiers do not agree.
@@ -58,6 +62,10 @@ pub enum Finding {
         #[serde(skip_serializing_if = "Option::is_none")]
         version: Option<Version>,
     },
+    /// The user has a vault and no commit.
+    VaultWithoutLog,
+    /// An item of the events table belongs to nobody's log.
+    LogItemMalformed,
     /// The log ends before the last commit that the view shows.
     LogEndsBeforeView {
         /// The last commit of the log.
@@ -86,6 +94,8 @@ pub enum Finding {
     ViewOfHigherFold,
     /// There is a view and no log.
     ViewWithoutLog,
+    /// A view's key is no user id.
+    ViewMalformed,
     /// The user's address leads to nobody.
     IdentifierMissing,
     /// The user's address leads to somebody else.
@@ -123,17 +133,22 @@ impl Replay {
             report: Mutex::default(),
         });
         let covered = self.over_log(Phase::Verify, &pass).await?;
+        let mut parked = ParkedUsers::default();
         if self.whole {
+            parked = ParkedUsers::of(&self.model).await?;
             let mut pages = orphans(&self.model);
             while let Some(found) = pages.try_next().await? {
-                for stored in found {
+                for stored in found.views {
                     pass.report(Some(stored.user), Finding::ViewWithoutLog);
+                }
+                for _ in 0..found.malformed {
+                    pass.report(None, Finding::ViewMalformed);
                 }
             }
             Box::pin(pass.every_identifier()).await?;
         }
         let report = std::mem::take(&mut *pass.report.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(VerifyReport { covered, ..report })
+        Ok(VerifyReport { covered, parked, ..report })
     }
 }
 
@@ -154,7 +169,11 @@ impl Pass for Verify {
         let mut begun = Vec::with_capacity(users.len());
         for Scanned { user, outcome, events: _ } in users {
             match outcome {
-                Ok(snapshot) if snapshot.head.version == Version::NONE => {}
+                Ok(snapshot) if snapshot.head.version == Version::NONE => {
+                    if self.model.log.is_vault_alone(user).await? {
+                        self.report(Some(user), Finding::VaultWithoutLog);
+                    }
+                }
                 Ok(snapshot) => begun.push((user, snapshot)),
                 Err(broken) => self.report_broken(user, &broken),
             }
@@ -169,6 +188,12 @@ impl Pass for Verify {
             .filter(|suspect| suspect.standing(&self.model) != Standing::Equal)
             .collect();
         self.look_again(suspects).await
+    }
+
+    fn strays(&self, number: u64) {
+        for _ in 0..number {
+            self.report(None, Finding::LogItemMalformed);
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 use domain::{FOLD, Version};
-use projector::{CatchUpError, CaughtUp};
+use projector::CaughtUp;
 use storage::{Put, Replacing, View};
 
 use crate::faults::Faults;
@@ -29,18 +29,18 @@ async fn a_user_without_a_log_gets_no_view() {
 }
 
 #[tokio::test]
-async fn a_commit_that_is_not_there_yet_is_waited_for() {
+async fn a_commit_that_was_named_and_is_gone_does_not_keep_the_view_from_the_end_of_the_log() {
     let ground = Ground::new().await;
     let user = ground.registered().await;
-    let early = ground.model.catch_up(user, v(2), now()).await;
-    assert!(
-        matches!(early, Err(CatchUpError::NotThereYet { named, end }) if named == v(2) && end == v(1)),
-        "{early:?}"
-    );
-    assert_eq!(ground.view(user).await, View::Absent);
-    ground.signed_in(user).await;
-    ground.model.catch_up(user, v(2), now()).await.unwrap();
+    assert_eq!(ground.model.catch_up(user, v(900), now()).await.unwrap(), CaughtUp::CommitGone);
     ground.assert_shown(user).await;
+    assert_eq!(ground.model.catch_up(user, v(900), now()).await.unwrap(), CaughtUp::CommitGone);
+    ground.signed_in(user).await;
+    assert_eq!(ground.model.catch_up(user, v(2), now()).await.unwrap(), CaughtUp::Projected);
+    ground.assert_shown(user).await;
+    let nobody = domain::UserId::new(uuid::Uuid::from_u128(9));
+    assert_eq!(ground.model.catch_up(nobody, v(900), now()).await.unwrap(), CaughtUp::CommitGone);
+    assert_eq!(ground.view(nobody).await, View::Absent);
 }
 
 #[tokio::test]

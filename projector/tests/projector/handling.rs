@@ -1,6 +1,8 @@
 use aws_lambda_events::event::streams::DynamoDbEventResponse;
+use domain::UserId;
 use projector::handle;
 use storage::View;
+use uuid::Uuid;
 
 use crate::faults::Faults;
 use crate::ground::{Ground, batch, now, records};
@@ -32,7 +34,7 @@ async fn batches_without_commits_are_done_with_at_once() {
     let user = ground.registered().await;
     let nothing = records(&[
         ("MODIFY", user.to_string(), "vault".into()),
-        ("REMOVE", user.to_string(), "commit-0000000001".into()),
+        ("REMOVE", user.to_string(), "vault".into()),
         ("INSERT", "no id".into(), "commit-0000000001".into()),
         ("INSERT", user.to_string(), "commit-1".into()),
     ]);
@@ -65,12 +67,48 @@ async fn the_earliest_record_that_could_not_be_processed_is_reported() {
 }
 
 #[tokio::test]
-async fn a_commit_that_cannot_be_seen_yet_is_reported() {
+async fn a_commit_that_is_named_and_gone_holds_nobody_up() {
     let ground = Ground::new().await;
     let (ada, bob) = (ground.registered().await, ground.registered().await);
-    let response = handle(&ground.model, batch(&[(ada, 1), (bob, 1), (bob, 2)]), now()).await;
-    assert_eq!(failed(&response), ["2"], "the first record of the user, so that nothing is passed over");
+    let event = batch(&[(bob, 900), (ada, 1), (bob, 1)]);
+    assert!(handle(&ground.model, event, now()).await.batch_item_failures.is_empty());
     ground.assert_shown(ada).await;
+    ground.assert_shown(bob).await;
+}
+
+#[tokio::test]
+async fn what_is_removed_frees_the_user_it_parked() {
+    let ground = Ground::new().await;
+    let registered = ground.registered().await;
+    let nobody = UserId::new(Uuid::from_u128(9));
+    ground.caught_up(&[registered]).await;
+    for user in [registered, nobody] {
+        let mut stray = ground.get(&ground.tables.events, Ground::commit_key(registered, 1)).await.unwrap();
+        stray.extend(Ground::commit_key(user, 900));
+        ground.put(&ground.tables.events, stray).await;
+        assert!(handle(&ground.model, batch(&[(user, 900)]), now()).await.batch_item_failures.is_empty());
+        assert!(ground.parked(user).await.is_some());
+
+        ground.delete(&ground.tables.events, Ground::commit_key(user, 900)).await;
+        let removed = records(&[("REMOVE", user.to_string(), "commit-0000000900".into())]);
+        assert!(handle(&ground.model, removed, now()).await.batch_item_failures.is_empty());
+        assert_eq!(ground.parked(user).await, None);
+    }
+    ground.assert_shown(registered).await;
+    assert_eq!(ground.view(nobody).await, View::Absent);
+}
+
+#[tokio::test]
+async fn a_tail_that_is_removed_fails_no_batch() {
+    let ground = Ground::new().await;
+    let user = ground.registered().await;
+    ground.signed_in(user).await;
+    ground.caught_up(&[user]).await;
+    let shown = ground.view(user).await;
+    ground.delete(&ground.tables.events, Ground::commit_key(user, 2)).await;
+    let removed = records(&[("REMOVE", user.to_string(), "commit-0000000002".into())]);
+    assert!(handle(&ground.model, removed, now()).await.batch_item_failures.is_empty());
+    assert_eq!(ground.view(user).await, shown);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{FOLD, UserId};
-use projector::replay::{Difference, Finding, Replay, VerifyReport};
+use projector::replay::{Difference, Finding, ParkedUser, ParkedUsers, Replay, VerifyReport};
 use storage::Replacing;
 use uuid::Uuid;
 
@@ -108,6 +108,46 @@ async fn every_kind_of_wrong_log_is_found_with_its_first_broken_commit() {
 }
 
 #[tokio::test]
+async fn items_that_belong_to_nobody_are_found() {
+    let ground = Ground::new().await;
+    let users = ground.many_registered(2).await;
+    ground.caught_up(&users).await;
+    let (events, views) = (&ground.tables.events, &ground.tables.views);
+    ground.delete(events, Ground::commit_key(users[0], 1)).await;
+    ground.delete(views, Ground::view_key(users[0])).await;
+    let identifier = ground.store.identifiers.key.email(&address(users[0]));
+    let identifier = AttributeValue::S(identifier.as_str().to_owned());
+    ground.delete(&ground.tables.identifiers, Item::from([("identifier".into(), identifier)])).await;
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    // An id in another form is another key than the one that is looked up.
+    let in_another_form = users[1].to_string().replace('-', "");
+    for user in ["nobody", &in_another_form] {
+        let whole = ground.get(events, Ground::commit_key(users[1], 1)).await.unwrap();
+        ground.put(events, whole.into_iter().chain([("user".into(), text(user))]).collect()).await;
+        let whole = ground.get(views, Ground::view_key(users[1])).await.unwrap();
+        ground.put(views, whole.into_iter().chain([("user".into(), text(user))]).collect()).await;
+    }
+    for item in ["a note", "commit-0000000000"] {
+        let key = [("user".into(), text(&users[1].to_string())), ("item".into(), text(item))];
+        ground.put(events, Item::from(key)).await;
+    }
+
+    assert_found(
+        &ground,
+        vec![
+            (Some(users[0]), Finding::VaultWithoutLog),
+            (None, Finding::LogItemMalformed),
+            (None, Finding::LogItemMalformed),
+            (None, Finding::LogItemMalformed),
+            (None, Finding::LogItemMalformed),
+            (None, Finding::ViewMalformed),
+            (None, Finding::ViewMalformed),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn identifiers_are_compared_both_ways() {
     let ground = Ground::new().await;
     let users = ground.many_registered(4).await;
@@ -133,6 +173,20 @@ async fn identifiers_are_compared_both_ways() {
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn the_parked_are_listed_with_the_time_and_the_reason() {
+    let ground = Ground::new().await;
+    let users = ground.many_registered(3).await;
+    ground.caught_up(&users[..2]).await;
+    ground.break_commit(users[2], 1).await;
+    ground.caught_up(&users[2..]).await;
+    let report = verified(&ground).await;
+    let parked = ground.parked(users[2]).await.unwrap();
+    let listed = ParkedUser { user: users[2], since: parked.since, reason: "seal".into() };
+    assert_eq!(report.parked, ParkedUsers { total: 1, users: vec![listed] });
+    assert_eq!(report.total, 1, "{report:?}");
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@ use std::collections::VecDeque;
 
 use domain::{UserId, Version};
 
-use super::{EventLog, Head, Snapshot, StoredCommit, Walk};
+use super::{EventLog, Head, Snapshot, StoredCommit, Walk, sort_key};
 use crate::error::{Broken, ReadError, Unavailable};
 use crate::items::{Item, text};
 use crate::vault::{SORT_KEY as VAULT, Vault};
+use crate::views::user_of;
 
 /// Commits of one user kept in memory until their vault comes, which a scan returns last. A longer log is read by
 /// Query instead, which asks for the vault first.
@@ -52,12 +53,22 @@ pub struct LogScan<'a> {
     run: Option<Run>,
     /// Users whose items have all been read, but who have not been told of yet.
     complete: VecDeque<Run>,
+    /// Items of nobody's log that nobody has been told of yet.
+    strays: u64,
 }
 
 impl EventLog {
     /// Starts a scan over one segment.
     pub const fn scan(&self, segment: Segment) -> LogScan<'_> {
-        LogScan { log: self, segment, start: None, finished: false, run: None, complete: VecDeque::new() }
+        LogScan {
+            log: self,
+            segment,
+            start: None,
+            finished: false,
+            run: None,
+            complete: VecDeque::new(),
+            strays: 0,
+        }
     }
 
     /// Folds one user's whole log, read by Query.
@@ -73,6 +84,12 @@ impl EventLog {
             Err(ReadError::Unavailable(unavailable)) => return Err(unavailable),
         };
         Ok(Scanned { user, outcome, events })
+    }
+
+    /// Whether a user has a vault and no commit, read consistently. The two are written together.
+    pub async fn is_vault_alone(&self, user: UserId) -> Result<bool, Unavailable> {
+        let found = self.get(user, VAULT).await?.is_some();
+        Ok(found && self.fold(user).await?.outcome.is_ok_and(|snapshot| snapshot.head == Head::default()))
     }
 }
 
@@ -102,6 +119,12 @@ impl LogScan<'_> {
         Ok(Some(scanned))
     }
 
+    /// How many items of nobody's log the scan has met since it was asked last: their key is no user id as it is
+    /// written here, or lies before every commit, where no log is read from.
+    pub const fn take_strays(&mut self) -> u64 {
+        std::mem::replace(&mut self.strays, 0)
+    }
+
     async fn next_page(&mut self) -> Result<(), Unavailable> {
         let answer = self
             .log
@@ -129,9 +152,11 @@ impl LogScan<'_> {
 
     /// Adds an item to the run; returns the run before it, if that was another user's.
     fn take(&mut self, item: &Item) -> Option<Run> {
-        let Some(user) = text(item, "user").ok().and_then(|user| user.parse().ok()) else {
-            // Not a user's item. Nothing of ours writes such a thing, and no user's log is touched by it.
-            tracing::warn!("the events table holds an item whose key is no user id");
+        let before_commits = text(item, "item").is_ok_and(|item| item <= sort_key(Version::NONE).as_str());
+        let Some(user) = user_of(item).filter(|_| !before_commits) else {
+            // Nothing of ours writes such a thing, and no user's log is touched by it.
+            tracing::warn!("the events table holds an item of nobody's log");
+            self.strays += 1;
             return None;
         };
         let before = match &self.run {

@@ -126,14 +126,14 @@ async fn only_the_view_that_was_read_is_swept() {
     put(&world, &ada, &third, Replacing::Older).await;
     views.sweep(&seen).await.unwrap();
     assert_eq!(views.read(ada.user).await.unwrap(), View::Of(third));
-    let (page, next) = views.page(None).await.unwrap();
-    assert!(next.is_none());
-    assert_eq!(page.len(), 1);
-    views.sweep(&page[0]).await.unwrap();
+    let page = views.page(None).await.unwrap();
+    assert!(page.next.is_none());
+    assert_eq!((page.views.len(), page.malformed), (1, 0));
+    views.sweep(&page.views[0]).await.unwrap();
     assert_eq!(views.read(ada.user).await.unwrap(), View::Absent);
     // Torn ones, too.
     world.put(&world.tables.views, view_key(&ada)).await;
-    views.sweep(&views.page(None).await.unwrap().0[0]).await.unwrap();
+    views.sweep(&views.page(None).await.unwrap().views[0]).await.unwrap();
     assert_eq!(views.read(ada.user).await.unwrap(), View::Absent);
 }
 
