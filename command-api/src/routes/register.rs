@@ -88,6 +88,7 @@ pub(super) async fn register(
         }
         None => (CommandId::new(new_id(now)?), UserId::new(new_id(now)?)),
     };
+    let _place = service.passwords.place().ok_or_else(Problem::overloaded)?;
     let mut salt = [0; 16];
     rand::fill(&mut salt)?;
     let verifier = service.passwords.hash(&password, salt).await?;
