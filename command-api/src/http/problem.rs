@@ -43,7 +43,8 @@ pub(crate) enum Problem {
     MethodNotAllowed,
     /// The request was meant for another host.
     Misdirected,
-    /// The database did not answer in time. Perhaps the command was carried out.
+    /// The database did not answer in time, and perhaps the command was carried out; or too many wait for a password
+    /// hash, and nothing was.
     Unavailable,
     /// A defect, or a log that cannot be read.
     Internal,
@@ -120,6 +121,12 @@ impl Problem {
             }
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong"),
         }
+    }
+
+    /// The answer where too many wait for a password hash.
+    pub(crate) fn overloaded() -> Self {
+        tracing::warn!("too many wait for a password hash");
+        Self::Unavailable
     }
 
     fn headers(&self) -> HeaderMap {

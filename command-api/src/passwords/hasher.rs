@@ -5,15 +5,16 @@ use aws_lc_rs::{constant_time, rand};
 use domain::{NewPassword, PresentedPassword};
 use phc::Salt;
 use storage::keys::{KeyId, Ring, Secret};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 use super::pool::{Loan, Pool};
 use super::verifier::{Hash, OUTPUT, Verifier};
 use super::{HashParams, ParamsError};
 
-/// How often over the configured cost, or the minimum if that is higher, a stored verifier may ask for: once for each
-/// of memory, passes and lanes. Above, it is refused without being computed.
-const MAX_FACTOR: u32 = 4;
+/// How many requests may wait for each buffer. The last of them waits for 64 hashes: at the minimum cost one or two
+/// seconds, after which few clients are still there.
+const WAITING_PER_BUFFER: usize = 64;
 
 /// Why there can be no hasher.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum HasherError {
     /// Hashes cannot cost what is configured.
     #[error(transparent)]
     Params(#[from] ParamsError),
+    /// Hashes would cost more than any may ([`HashParams::is_above_maximum`]): none would ever be verified.
+    #[error("hashes of {0} would cost more than is ever verified")]
+    TooCostly(HashParams),
     /// There would be no buffer, or more than can be counted.
     #[error("between 1 and 65,535 hashes can run at once")]
     Parallel,
@@ -50,7 +54,8 @@ pub enum HashError {
     /// The stored verifier names a pepper that is not in the ring.
     #[error("the stored verifier needs the pepper {}, which is not in the ring", .0.as_str())]
     UnknownPepper(KeyId),
-    /// The stored verifier asks for more than four times the configured memory, passes or lanes.
+    /// The stored verifier asks for more than any hash may cost ([`HashParams::is_above_maximum`]). As no hasher makes
+    /// such a verifier, somebody else did, with the key that seals them.
     #[error("the stored verifier asks for {0}, which is too much")]
     TooCostly(HashParams),
     /// There is no memory for a verifier that needs more than a kept buffer has.
@@ -72,15 +77,22 @@ pub struct PasswordHasher {
     params: HashParams,
     peppers: Ring<Secret>,
     pool: Arc<Pool>,
+    places: Semaphore,
     decoy: Zeroizing<String>,
 }
 
+/// A place among the requests that hash or wait for it, until this is dropped.
+pub struct Place<'a>(#[expect(dead_code, reason = "held, to be given back")] SemaphorePermit<'a>);
+
 impl PasswordHasher {
     /// A hasher of this cost, with `parallel` buffers of `params.memory_kib` each, reserved here and now. It takes any
-    /// parameters that the algorithm takes: whether to warn of weak ones or refuse them is for the caller to say
-    /// ([`HashParams::is_below_minimum`]).
+    /// parameters that the algorithm takes and that are not above the maximum ([`HashParams::is_above_maximum`]);
+    /// whether to warn of weak ones or refuse them is for the caller to say ([`HashParams::is_below_minimum`]).
     pub fn new(params: HashParams, peppers: Ring<Secret>, parallel: usize) -> Result<Self, HasherError> {
         let blocks = params.checked()?.block_count();
+        if params.is_above_maximum() {
+            return Err(HasherError::TooCostly(params));
+        }
         let count = u16::try_from(parallel).ok().filter(|count| *count > 0).ok_or(HasherError::Parallel)?;
         let pool = Arc::new(Pool::new(count.into(), blocks).map_err(HasherError::Memory)?);
         let mut salt = [0; Salt::RECOMMENDED_LENGTH];
@@ -89,34 +101,66 @@ impl PasswordHasher {
         let salt = Salt::new(&salt).map_err(|_| HasherError::Decoy(HashError::Malformed))?;
         let decoy = Verifier { params, pepper: peppers.current().0.clone(), salt, hash };
         let decoy = decoy.write().map_err(HasherError::Decoy)?;
-        Ok(Self { params, peppers, pool, decoy })
+        let places = Semaphore::new(usize::from(count) * (1 + WAITING_PER_BUFFER));
+        Ok(Self { params, peppers, pool, places, decoy })
+    }
+
+    /// A place for a request that is going to hash, unless there are too many already: one for each buffer and 64
+    /// more that wait for it. To be taken before anything is counted or written, and held until the last hash.
+    pub fn place(&self) -> Option<Place<'_>> {
+        self.places.try_acquire().ok().map(Place)
     }
 
     /// The verifier of a password, as a PHC string: of the configured cost, with the current pepper. `salt` is random.
     pub async fn hash(&self, password: &NewPassword, salt: [u8; 16]) -> Result<Zeroizing<String>, HashError> {
         let salt = Salt::new(&salt).map_err(|_| HashError::Malformed)?;
         let (pepper, secret) = self.peppers.current();
-        let hash = self.compute(password.as_bytes(), secret, salt, self.params).await?;
+        let hash = Input::new(password.as_bytes(), secret, salt, self.params)?;
+        let hash = self.run(move |loan| hash.compute(loan)).await?;
         Verifier { params: self.params, pepper: pepper.clone(), salt, hash }.write()
     }
 
     /// Whether this is the password of a verifier: at the verifier's own cost and with the pepper that it names.
+    ///
+    /// A wrong password takes as much work as against [`Self::decoy`] where the verifier is cheaper: the rest is hashed
+    /// after it. A verifier that asks for too much takes just that work, and is refused. One that is costlier, but not
+    /// too costly, takes more work than the decoy, and shows thereby that there is a user: how much more, nobody could
+    /// know who has no user to look at. That ends when its password is next set.
     pub async fn verify(&self, password: &PresentedPassword, phc: &str) -> Result<bool, HashError> {
         let verifier = Verifier::read(phc)?;
-        if self.is_too_costly(verifier.params) {
+        let password = password.as_bytes();
+        let (_, current) = self.peppers.current();
+        if verifier.params.is_above_maximum() {
+            let decoy = Input::new(password, current, verifier.salt, self.params)?;
+            self.run(move |loan| decoy.compute(loan)).await?;
             return Err(HashError::TooCostly(verifier.params));
         }
         let Some(secret) = self.peppers.get(&verifier.pepper) else {
             return Err(HashError::UnknownPepper(verifier.pepper));
         };
-        let hash = self.compute(password.as_bytes(), secret, verifier.salt, verifier.params).await?;
-        Ok(constant_time::verify_slices_are_equal(&*hash, &*verifier.hash).is_ok())
+        let hash = Input::new(password, secret, verifier.salt, verifier.params)?;
+        let rest = self.params.beyond(verifier.params);
+        let rest = rest.map(|rest| Input::new(password, secret, verifier.salt, rest)).transpose()?;
+        self.run(move |loan| {
+            let good = constant_time::verify_slices_are_equal(&*hash.compute(loan)?, &*verifier.hash).is_ok();
+            if let Some(rest) = rest.filter(|_| !good) {
+                rest.compute(loan)?;
+            }
+            Ok(good)
+        })
+        .await
     }
 
     /// A verifier of no password, to verify against where there is no user: as costly as one that
     /// [`Self::hash`] makes now. Its hash is 256 random bits.
     pub fn decoy(&self) -> &str {
         &self.decoy
+    }
+
+    /// The work of all hashes so far, in KiB of memory times passes.
+    #[cfg(test)]
+    pub(super) fn work(&self) -> u64 {
+        self.pool.work.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// How many more hashes could run now: the buffers at rest.
@@ -136,53 +180,52 @@ impl PasswordHasher {
         tokio::task::spawn_blocking(touch).await.map_err(|_| HashError::Interrupted)
     }
 
-    const fn is_too_costly(&self, asked: HashParams) -> bool {
-        const fn most(configured: u32, minimum: u32) -> u32 {
-            MAX_FACTOR.saturating_mul(if configured > minimum { configured } else { minimum })
-        }
-        let minimum = HashParams::MINIMUM;
-        asked.memory_kib > most(self.params.memory_kib, minimum.memory_kib)
-            || asked.iterations > most(self.params.iterations, minimum.iterations)
-            || asked.parallelism > most(self.params.parallelism, minimum.parallelism)
-    }
-
-    async fn compute(
+    /// Runs this in a blocking thread, with a buffer.
+    async fn run<T: Send + 'static>(
         &self,
-        password: &[u8],
-        pepper: &Secret,
-        salt: Salt,
-        params: HashParams,
-    ) -> Result<Hash, HashError> {
-        let params = params.checked().map_err(|_| HashError::Malformed)?;
-        let password = Zeroizing::new(password.to_vec());
-        let pepper = pepper.clone();
+        work: impl FnOnce(&mut Loan) -> Result<T, HashError> + Send + 'static,
+    ) -> Result<T, HashError> {
         let mut loan = Arc::clone(&self.pool).lend().await.map_err(|_| HashError::Interrupted)?;
-        let compute = move || compute_in(&mut loan, &password, &pepper, &salt, params);
-        tokio::task::spawn_blocking(compute).await.map_err(|_| HashError::Interrupted)?
+        tokio::task::spawn_blocking(move || work(&mut loan)).await.map_err(|_| HashError::Interrupted)?
     }
 }
 
-/// Computes a hash in a kept buffer, or in fresh memory if that is too small.
-fn compute_in(
-    loan: &mut Loan,
-    password: &[u8],
-    pepper: &Secret,
-    salt: &Salt,
+/// What goes into a hash.
+struct Input {
+    password: Zeroizing<Vec<u8>>,
+    pepper: Secret,
+    salt: Salt,
     params: Params,
-) -> Result<Hash, HashError> {
-    let needed = params.block_count();
-    let argon2 = Argon2::new_with_secret(pepper.expose(), Algorithm::Argon2id, Version::V0x13, params)
-        .map_err(HashError::Argon2)?;
-    let mut hash = Zeroizing::new([0; OUTPUT]);
-    let mut fresh = Vec::new();
-    let mut blocks = loan.blocks();
-    if blocks.len() < needed {
-        fresh.try_reserve_exact(needed).map_err(HashError::Memory)?;
-        fresh.resize(needed, Block::default());
-        blocks = &mut fresh;
+}
+
+impl Input {
+    fn new(password: &[u8], pepper: &Secret, salt: Salt, params: HashParams) -> Result<Self, HashError> {
+        let params = params.checked().map_err(|_| HashError::Malformed)?;
+        Ok(Self { password: Zeroizing::new(password.to_vec()), pepper: pepper.clone(), salt, params })
     }
-    argon2
-        .hash_password_into_with_memory(password, salt, hash.as_mut_slice(), blocks)
-        .map_err(HashError::Argon2)?;
-    Ok(hash)
+
+    /// Computes the hash in a kept buffer, or in fresh memory if that is too small.
+    fn compute(self, loan: &mut Loan) -> Result<Hash, HashError> {
+        let needed = self.params.block_count();
+        #[cfg(test)]
+        loan.pool.work.fetch_add(
+            u64::from(self.params.m_cost()) * u64::from(self.params.t_cost()),
+            std::sync::atomic::Ordering::Relaxed,
+        );
+        let (algorithm, version) = (Algorithm::Argon2id, Version::V0x13);
+        let argon2 = Argon2::new_with_secret(self.pepper.expose(), algorithm, version, self.params)
+            .map_err(HashError::Argon2)?;
+        let mut hash = Zeroizing::new([0; OUTPUT]);
+        let mut fresh = Vec::new();
+        let mut blocks = loan.blocks();
+        if blocks.len() < needed {
+            fresh.try_reserve_exact(needed).map_err(HashError::Memory)?;
+            fresh.resize(needed, Block::default());
+            blocks = &mut fresh;
+        }
+        argon2
+            .hash_password_into_with_memory(&self.password, &self.salt, hash.as_mut_slice(), blocks)
+            .map_err(HashError::Argon2)?;
+        Ok(hash)
+    }
 }

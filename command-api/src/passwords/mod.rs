@@ -7,5 +7,5 @@ mod pool;
 mod tests;
 mod verifier;
 
-pub use hasher::{HashError, HasherError, PasswordHasher};
+pub use hasher::{HashError, HasherError, PasswordHasher, Place};
 pub use params::{HashParams, ParamsError};

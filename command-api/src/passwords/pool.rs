@@ -16,12 +16,15 @@ pub(super) struct Pool {
     blocks: usize,
     /// How many there are.
     count: u32,
+    /// The work computed in them so far, in KiB of memory times passes.
+    #[cfg(test)]
+    pub(super) work: std::sync::atomic::AtomicU64,
 }
 
 /// A buffer on loan. It goes back when this is dropped, also by a panic or by a runtime that ends.
 pub(super) struct Loan {
     buffer: Vec<Block>,
-    pool: Arc<Pool>,
+    pub(super) pool: Arc<Pool>,
     /// Given up after the buffer went back: fields are dropped after `drop`.
     _permit: OwnedSemaphorePermit,
 }
@@ -39,6 +42,8 @@ impl Pool {
             buffers: Mutex::new(buffers),
             blocks,
             count,
+            #[cfg(test)]
+            work: std::sync::atomic::AtomicU64::new(0),
         })
     }
 
@@ -124,6 +129,11 @@ mod tests {
         drop(loan);
         let mut loan = Arc::clone(&pool).lend().await.unwrap();
         assert_eq!((loan.buffer.len(), loan.blocks().as_ptr()), (64, address));
+    }
+
+    #[test]
+    fn memory_that_is_not_to_be_had_is_refused() {
+        assert!(Pool::new(1, usize::MAX).is_err());
     }
 
     #[tokio::test]

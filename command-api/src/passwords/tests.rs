@@ -145,25 +145,57 @@ async fn a_verifier_never_opens_without_its_pepper() {
 }
 
 #[tokio::test]
-async fn a_verifier_may_ask_for_four_times_the_minimum_and_no_more() {
-    let hasher = hasher(TINY);
-    let decoy_of = |params: &str| hasher.decoy().replace("m=8,t=1,p=1", params);
-    for params in ["m=77824,t=1,p=4", "m=8,t=8,p=1"] {
-        assert_eq!(hasher.verify(&presented(PASSWORD), &decoy_of(params)).await, Ok(false), "{params}");
-    }
-    for params in ["m=77825,t=1,p=1", "m=8,t=9,p=1", "m=40,t=1,p=5", "m=4294967295,t=4294967295,p=1"] {
-        let error = HashError::TooCostly(params.parse().unwrap());
-        assert_eq!(hasher.verify(&presented(PASSWORD), &decoy_of(params)).await, Err(error));
+async fn a_verifier_made_at_a_higher_cost_opens_when_less_is_configured() {
+    for costly in ["m=8,t=64,p=1", "m=262144,t=1,p=1", "m=128,t=1,p=16"] {
+        let phc = hasher(costly.parse().unwrap()).hash(&new(PASSWORD), [7; 16]).await.unwrap();
+        let hasher = hasher(TINY);
+        assert_eq!(hasher.verify(&presented(PASSWORD), &phc).await, Ok(true), "{costly}");
+        assert_eq!(hasher.verify(&presented("another"), &phc).await, Ok(false), "{costly}");
     }
 }
 
 #[tokio::test]
-async fn the_cap_rises_with_what_is_configured() {
-    let hasher = hasher(HashParams { iterations: 3, ..TINY });
-    let decoy_of = |params: &str| hasher.decoy().replace("m=8,t=3,p=1", params);
-    assert_eq!(hasher.verify(&presented(PASSWORD), &decoy_of("m=8,t=12,p=1")).await, Ok(false));
-    let error = HashError::TooCostly("m=8,t=13,p=1".parse().unwrap());
-    assert_eq!(hasher.verify(&presented(PASSWORD), &decoy_of("m=8,t=13,p=1")).await, Err(error));
+async fn a_verifier_that_asks_for_too_much_is_refused_after_the_work_of_the_decoy() {
+    let hasher = hasher(HashParams { memory_kib: 64, iterations: 3, parallelism: 1 });
+    for params in ["m=1048577,t=1,p=1", "m=8,t=65,p=1", "m=136,t=1,p=17", "m=4294967295,t=4294967295,p=1"] {
+        let phc = hasher.decoy().replace("m=64,t=3,p=1", params);
+        let before = hasher.work();
+        let error = HashError::TooCostly(params.parse().unwrap());
+        assert_eq!(hasher.verify(&presented(PASSWORD), &phc).await, Err(error));
+        assert_eq!(hasher.work() - before, 64 * 3, "{params}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_for_a_cheaper_verifier_takes_the_work_of_the_decoy() {
+    let current = hasher(HashParams { memory_kib: 96, iterations: 4, parallelism: 2 });
+    let work = async |password: &str, phc: &str| {
+        let before = current.work();
+        let good = current.verify(&presented(password), phc).await.unwrap();
+        (good, current.work() - before)
+    };
+    assert_eq!(work("another", current.decoy()).await, (false, 96 * 4));
+    for (memory_kib, iterations) in [(8, 4), (48, 4), (96, 1), (96, 3), (192, 1), (96, 4)] {
+        let params = HashParams { memory_kib, iterations, parallelism: 1 };
+        let phc = hasher(params).hash(&new(PASSWORD), [7; 16]).await.unwrap();
+        assert_eq!(work("another", &phc).await, (false, 96 * 4), "{params}");
+        // What a good password takes tells nothing that its answer does not.
+        assert_eq!(work(PASSWORD, &phc).await, (true, params.work()), "{params}");
+    }
+    let costlier = HashParams { memory_kib: 128, iterations: 4, parallelism: 1 };
+    let phc = hasher(costlier).hash(&new(PASSWORD), [7; 16]).await.unwrap();
+    assert_eq!(work("another", &phc).await, (false, 128 * 4));
+}
+
+#[test]
+fn there_are_places_for_every_buffer_and_64_that_wait_for_it() {
+    let hasher = hasher(TINY);
+    let mut places: Vec<_> = std::iter::from_fn(|| hasher.place()).collect();
+    assert_eq!(places.len(), 2 * 65);
+    places.pop();
+    assert!(hasher.place().is_some(), "a place that was given back is taken again");
+    let _last = hasher.place();
+    assert!(hasher.place().is_none());
 }
 
 #[tokio::test]
@@ -262,8 +294,7 @@ fn a_hasher_that_cannot_work_is_not_made() {
     assert_eq!(error(no_pass, 1), Some(HasherError::Params(ParamsError::Iterations)));
     assert_eq!(error(TINY, 0), Some(HasherError::Parallel));
     assert_eq!(error(TINY, 65_536), Some(HasherError::Parallel));
-    assert!(matches!(
-        error(HashParams { memory_kib: u32::MAX, ..TINY }, 65_535),
-        Some(HasherError::Memory(_))
-    ));
+    // Whatever it made it would not take.
+    let costly = HashParams { memory_kib: 1_048_577, ..TINY };
+    assert_eq!(error(costly, 1), Some(HasherError::TooCostly(costly)));
 }

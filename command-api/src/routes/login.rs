@@ -9,6 +9,7 @@ use storage::{Counted, Enclosed, ExecuteError, Guessed, Intent, Loaded, Snapshot
 use utoipa::ToSchema;
 
 use crate::http::{BodyProblems, Client, Fields, Problem, ProblemBody, internal};
+use crate::passwords::HashError;
 use crate::service::{Service, new_id};
 use crate::tokens::{AccessClaims, LIFETIME_SECONDS};
 
@@ -71,6 +72,8 @@ pub(super) async fn login(
     let password = fields.required("password", PresentedPassword::parse);
     let (email, password) = fields.finish(email.zip(password))?;
 
+    // Before the attempt is counted: one that is turned away is none.
+    let _place = service.passwords.place().ok_or_else(Problem::overloaded)?;
     let mut candidate = Candidate::find(&service, email).await?;
     let attempt = candidate.count(&service, now).await?;
     if !candidate.satisfied_by(&service, &password).await? {
@@ -107,7 +110,7 @@ pub(super) async fn login(
                 let current = loaded.vault().filter(|vault| vault.credential != credential);
                 let Some(vault) = current else { return Err(candidate.refused()) };
                 let phc = service.store.verifier(vault)?;
-                if !service.passwords.verify(&password, &phc).await? {
+                if !candidate.opens(&service, &password, &phc).await? {
                     return Err(candidate.refused());
                 }
                 verified = Some(vault.credential);
@@ -193,10 +196,27 @@ impl Candidate {
     }
 
     async fn satisfied_by(&self, service: &Service, password: &PresentedPassword) -> Result<bool, Problem> {
-        Ok(match self.loaded.as_ref().and_then(Loaded::vault) {
-            Some(vault) => service.passwords.verify(password, &service.store.verifier(vault)?).await?,
-            None => service.passwords.verify(password, service.passwords.decoy()).await?,
-        })
+        match self.loaded.as_ref().and_then(Loaded::vault) {
+            Some(vault) => self.opens(service, password, &service.store.verifier(vault)?).await,
+            None => self.opens(service, password, service.passwords.decoy()).await,
+        }
+    }
+
+    /// Whether the password opens this verifier. One that asks for too much opens to nobody, and answers like any other:
+    /// its owner cannot have set it.
+    async fn opens(
+        &self,
+        service: &Service,
+        password: &PresentedPassword,
+        phc: &str,
+    ) -> Result<bool, Problem> {
+        match service.passwords.verify(password, phc).await {
+            Err(error @ HashError::TooCostly(_)) => {
+                tracing::error!(user = %self.user, %error, "a verifier was not computed");
+                Ok(false)
+            }
+            answer => Ok(answer?),
+        }
     }
 
     fn refused(&self) -> Problem {

@@ -49,11 +49,13 @@ pub(crate) struct Registered {
 /// Registers a user.
 ///
 /// With an `Idempotency-Key`, the same registration can be sent again whenever its answer was lost: it makes one
-/// user and gets one answer.
+/// user and gets one answer. The password of the first request stands, whatever another one carries: the same key with
+/// another password gets the first answer and sets nothing.
 #[utoipa::path(
     post, path = "/register", tag = "accounts", request_body = Register,
     params(("Idempotency-Key" = Option<String>, Header, max_length = 255,
-        description = "Any text of visible ASCII characters, the same for every try.")),
+        description = "Any text of visible ASCII characters without a comma, the same for every try. The password of \
+            the first try stands: another try with another password gets the first answer and sets nothing.")),
     responses(
         (status = 201, description = "Registered.", body = Registered,
             headers(("Location" = String, description = "The profile, for whoever signs in as this user."))),
@@ -86,6 +88,7 @@ pub(super) async fn register(
         }
         None => (CommandId::new(new_id(now)?), UserId::new(new_id(now)?)),
     };
+    let _place = service.passwords.place().ok_or_else(Problem::overloaded)?;
     let mut salt = [0; 16];
     rand::fill(&mut salt)?;
     let verifier = service.passwords.hash(&password, salt).await?;
@@ -115,6 +118,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, &'static str> 
     match text.len() {
         _ if values.next().is_some() => Err("stands there more than once"),
         0 => Err("must not be empty"),
+        // API Gateway makes one header of several, with commas between.
+        _ if text.contains(',') => Err("must not have a comma"),
         1..=MAX_KEY => Ok(Some(text.to_owned())),
         _ => Err("must have at most 255 characters"),
     }

@@ -31,6 +31,7 @@ pub type Item = HashMap<String, AttributeValue>;
 pub struct App {
     pub keys: ServiceKeys,
     pub store: Store,
+    pub service: Arc<Service>,
     pub meter: Meter,
     pub tables: Tables,
     /// DynamoDB, past the service and its keys.
@@ -76,13 +77,15 @@ impl App {
             DateTime::from_timestamp_millis(shown.load(Ordering::SeqCst)).unwrap_or_default()
         });
         let service = Service::new(store.clone(), passwords, &keys, ISSUER.to_owned(), shown).unwrap();
+        let service = Arc::new(service);
+        let routes = router(Arc::clone(&service));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, router(Arc::new(service))).await });
+        tokio::spawn(async move { axum::serve(listener, routes).await });
         let http = reqwest::Client::builder().user_agent("test").build().unwrap();
         let contract = Contract::of(&http, address).await;
         let raw = engine.client();
-        Self { keys, store, meter, tables, raw, address, http, clock, contract, _engine: engine }
+        Self { keys, store, service, meter, tables, raw, address, http, clock, contract, _engine: engine }
     }
 
     pub fn now(&self) -> DateTime<Utc> {

@@ -9,6 +9,7 @@ mod contract;
 mod discovery;
 mod fields;
 mod guessing;
+mod hashing;
 mod outage;
 mod paths;
 mod put_back;

@@ -109,6 +109,17 @@ async fn a_key_gets_its_answer_even_after_the_address_has_changed_hands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_password_of_a_key_stands() {
+    let app = App::start().await;
+    let first = with_key(&app, "key", &ada()).await;
+    let mut changed = ada();
+    changed["password"] = json!("another long password");
+    assert_eq!(with_key(&app, "key", &changed).await, first);
+    app.login("another long password").await.is_problem(401, "sign-in-refused");
+    assert_eq!(app.login(PASSWORD).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_key_for_two_addresses_makes_two_users() {
     let app = App::start().await;
     let first = with_key(&app, "key", &ada()).await;
@@ -131,6 +142,8 @@ async fn a_key_is_one_text_of_1_to_255_ascii_characters() {
         (vec![long.as_bytes()], "must have at most 255 characters"),
         (vec!["schlüssel".as_bytes()], "must have only visible ASCII characters"),
         (vec![&b"\xff"[..]], "must have only visible ASCII characters"),
+        (vec![&b"key,key"[..]], "must not have a comma"),
+        (vec![&b","[..]], "must not have a comma"),
         (vec![&b"key"[..], b"key"], "stands there more than once"),
         (vec![&b"key"[..], b"other"], "stands there more than once"),
     ] {

@@ -2,6 +2,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use serde_json::error::Category;
 use zeroize::Zeroizing;
 
 use super::{KeyId, Ring, Secret, ServiceKeys, SigningSecret};
@@ -17,10 +18,37 @@ pub enum KeyFileError {
     Permissions(PathBuf),
     /// The file does not hold every key in its right form.
     #[error("the service keys at {0} are malformed")]
-    Malformed(PathBuf, #[source] serde_json::Error),
+    Malformed(PathBuf, #[source] MalformedKeys),
     /// The system has no random numbers to make keys of.
     #[error("no random source")]
     NoRandomness,
+}
+
+/// Where service keys are malformed, and in what way. It holds nothing of the text: an error of serde may quote a
+/// value, which here may be a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{} at line {line}, column {column}", self.fault())]
+pub struct MalformedKeys {
+    line: usize,
+    column: usize,
+    category: Category,
+}
+
+impl MalformedKeys {
+    const fn fault(self) -> &'static str {
+        match self.category {
+            Category::Io => "not readable",
+            Category::Syntax => "not JSON",
+            Category::Data => "not the keys of a deployment",
+            Category::Eof => "cut off",
+        }
+    }
+}
+
+impl From<serde_json::Error> for MalformedKeys {
+    fn from(error: serde_json::Error) -> Self {
+        Self { line: error.line(), column: error.column(), category: error.classify() }
+    }
 }
 
 impl ServiceKeys {
@@ -50,7 +78,7 @@ impl ServiceKeys {
         if !path.try_exists().map_err(io)? {
             let keys = Self::random().map_err(|_| KeyFileError::NoRandomness)?;
             let text = serde_json::to_vec_pretty(&keys)
-                .map_err(|error| KeyFileError::Malformed(path.to_owned(), error))?;
+                .map_err(|error| KeyFileError::Malformed(path.to_owned(), error.into()))?;
             let text = Zeroizing::new(text);
             let folder = path.parent().unwrap_or_else(|| Path::new("."));
             let mut file = tempfile::Builder::new()
@@ -76,15 +104,18 @@ impl ServiceKeys {
             return Err(KeyFileError::Permissions(path.to_owned()));
         }
         let text = Zeroizing::new(std::fs::read(path).map_err(io)?);
-        serde_json::from_slice(&text).map_err(|error| KeyFileError::Malformed(path.to_owned(), error))
+        serde_json::from_slice(&text).map_err(|error| KeyFileError::Malformed(path.to_owned(), error.into()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::{KeyFileError, ServiceKeys};
+    use serde_json::{Value, json};
+
+    use super::{KeyFileError, KeyId, Ring, ServiceKeys};
 
     #[test]
     fn keys_are_made_once_and_only_their_owner_reads_them() {
@@ -119,17 +150,104 @@ mod tests {
         assert!(matches!(ServiceKeys::open(&path), Err(KeyFileError::Permissions(_))));
     }
 
-    #[test]
-    fn malformed_keys_are_refused_without_being_quoted() {
+    /// The error for this text in place of the keys.
+    fn refused(text: &str) -> KeyFileError {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("service-keys.json");
-        ServiceKeys::open_or_create(&path).unwrap();
-        let mut keys: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        keys["identifiers"] = "c2hvcnQ".into();
-        std::fs::write(&path, keys.to_string()).unwrap();
-        let Err(KeyFileError::Malformed(_, error)) = ServiceKeys::open(&path) else {
-            panic!("malformed keys were taken");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        ServiceKeys::open(&path).err().unwrap_or_else(|| panic!("malformed keys were taken: {text}"))
+    }
+
+    #[test]
+    fn malformed_keys_are_refused_and_the_place_is_named() {
+        for (text, fault) in [
+            ("{}", "not the keys of a deployment at line 1, column 2"),
+            ("{\n\"wrapping\": 7}", "not the keys of a deployment at line 2, column 13"),
+            ("{\n  deployment", "not JSON at line 2, column 3"),
+            ("{\"deployment\": \"local", "cut off at line 1, column 21"),
+        ] {
+            let KeyFileError::Malformed(_, error) = refused(text) else { panic!("{text}") };
+            assert_eq!(error.to_string(), fault);
+        }
+    }
+
+    /// Every text that this one becomes by putting one of the values in place of one value within it.
+    fn spoilt(keys: &Value, values: &[Value]) -> Vec<String> {
+        fn pointers(value: &Value, path: &str, all: &mut Vec<String>) {
+            for (name, inner) in value.as_object().into_iter().flatten() {
+                let path = format!("{path}/{name}");
+                pointers(inner, &path, all);
+                all.push(path);
+            }
+        }
+        let mut all = Vec::new();
+        pointers(keys, "", &mut all);
+        assert!(all.contains(&"/deployment".to_owned()) && all.contains(&"/signing/keys/a".to_owned()));
+        let spoil = |path: &String| {
+            values
+                .iter()
+                .filter(|value| path != "/deployment" || !value.is_string())
+                .map(|value| {
+                    let mut keys = keys.clone();
+                    *keys.pointer_mut(path).unwrap() = value.clone();
+                    keys.to_string()
+                })
+                .collect::<Vec<_>>()
         };
-        assert!(!error.to_string().contains("c2hvcnQ"), "{error}");
+        all.iter().flat_map(spoil).collect()
+    }
+
+    #[test]
+    fn malformed_keys_are_never_quoted() {
+        // Marked in letters and in figures; as a key id and as base64 it is malformed.
+        const SECRET: &str = "MARKED+secret=";
+        const NUMBER: u64 = 987_654_321_987_654_321;
+
+        let mut keys = ServiceKeys::random().unwrap();
+        let id = KeyId::parse("a").unwrap();
+        keys.signing = Ring::of(id, keys.signing.current().1.clone());
+        let sound = serde_json::to_value(&keys).unwrap();
+        let values = [
+            json!(SECRET),
+            json!(NUMBER),
+            json!([SECRET]),
+            json!({ SECRET: SECRET }),
+            json!({"current": SECRET, "keys": {"a": SECRET}}),
+            json!({"current": "a", "keys": {SECRET: SECRET}}),
+            json!({"current": "a", "keys": SECRET}),
+            json!({"current": "a", "keys": {"a": NUMBER}}),
+            json!({"current": "a", "keys": {"a": {"nested": SECRET}}}),
+        ];
+        let mut texts = spoilt(&sound, &values);
+        let text = sound.to_string();
+        for inner in sound.as_object().unwrap().keys() {
+            texts.push(text.replacen('{', &format!("{{\"{inner}\":\"{SECRET}\","), 1));
+        }
+        texts.push(text.replacen('{', &format!("{{\"{SECRET}\":1,"), 1));
+        texts.push(text.replace("\"keys\":", &format!("\"{SECRET}\":1,\"keys\":")));
+        texts.push(text.replacen(
+            "\"current\":",
+            &format!("\"current\":\"a\",\"current\":\"{SECRET}\",\"x\":"),
+            1,
+        ));
+        texts.extend([
+            format!("\"{SECRET}\""),
+            format!("{{\"{SECRET}"),
+            format!("{text}{SECRET}"),
+            NUMBER.to_string(),
+        ]);
+        let secrets = [SECRET.to_owned(), NUMBER.to_string()];
+        for text in texts {
+            let error = refused(&text);
+            assert!(matches!(error, KeyFileError::Malformed(..)), "{text}: {error}");
+            let mut shown = format!("{error} {error:?} {error:#?}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                shown += &format!(" {cause} {cause:?}");
+                source = cause.source();
+            }
+            assert!(!secrets.iter().any(|secret| shown.contains(secret)), "{text}: {shown}");
+        }
     }
 }

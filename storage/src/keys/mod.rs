@@ -7,7 +7,7 @@ mod secret;
 
 use serde::{Deserialize, Serialize};
 
-pub use file::KeyFileError;
+pub use file::{KeyFileError, MalformedKeys};
 pub use ring::{Ring, RingError};
 pub use secret::{KeyId, Secret, SigningSecret};
 

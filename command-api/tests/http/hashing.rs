@@ -1,0 +1,90 @@
+//! What hashing has to do with answers: verifiers of other costs, and more requests than can be hashed for.
+
+use command_api::passwords::{HashParams, PasswordHasher};
+use domain::{Command, CommandId, CredentialId, Email, NewPassword, UserId};
+use serde_json::json;
+use storage::{Enclosed, Intent, Loaded};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::app::{ADA, App, CHEAP, PASSWORD};
+
+const NOBODY: &str = "nobody@example.com";
+
+/// Registers Ada with a verifier that was made somewhere else.
+async fn register_with(app: &App, phc: Zeroizing<String>) {
+    let command = Command::Register {
+        email: Email::parse(ADA).unwrap(),
+        name: None,
+        credential: CredentialId::new(Uuid::from_u128(2)),
+    };
+    let id = CommandId::new(Uuid::from_u128(3));
+    let enclosed = Enclosed::Verifier(phc);
+    let intent = Intent { command, id, at: app.now(), address: None, agent: None, enclosed };
+    let mut unborn = Loaded::unborn(UserId::new(Uuid::from_u128(1))).unwrap();
+    app.store.execute(&mut unborn, &intent).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_set_at_a_higher_cost_still_signs_in_when_less_is_configured() {
+    let app = App::start().await;
+    let costlier = HashParams { iterations: 64, ..CHEAP };
+    let earlier = PasswordHasher::new(costlier, app.keys.pepper.clone(), 1).unwrap();
+    let phc = earlier.hash(&NewPassword::parse(PASSWORD).unwrap(), [7; 16]).await.unwrap();
+    register_with(&app, phc).await;
+    app.login("a wrong password").await.is_problem(401, "sign-in-refused");
+    app.signed_in().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verifier_that_asks_for_too_much_cannot_be_told_from_nobody() {
+    let app = App::start().await;
+    let decoy = app.service.passwords.decoy();
+    let phc = decoy.replace(&CHEAP.to_string(), "m=4194304,t=1,p=1");
+    assert_ne!(phc, decoy);
+    register_with(&app, phc.into()).await;
+    for number in 1..=6 {
+        let known = app.taken(app.login(PASSWORD)).await;
+        assert_eq!(known, app.taken(app.login_as(NOBODY, PASSWORD)).await, "guess {number}");
+        let (status, kind) = if number > 5 { (429, "too-early") } else { (401, "sign-in-refused") };
+        known.0.is_problem(status, kind);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_would_wait_too_long_for_a_hash_is_turned_away_and_nothing_is_counted() {
+    let app = App::start().await;
+    app.register().await;
+    let registration = json!({"email": NOBODY, "password": PASSWORD});
+    let places: Vec<_> = std::iter::from_fn(|| app.service.passwords.place()).collect();
+    for _ in 0..10 {
+        for answer in [
+            app.login("a wrong password").await,
+            app.login_as(NOBODY, PASSWORD).await,
+            app.post("/register", registration.clone()).await,
+        ] {
+            answer.is_problem(503, "unavailable");
+            assert_eq!(answer.header("retry-after"), "1");
+        }
+    }
+    drop(places);
+    // Nobody has to wait for the ten that were not looked at.
+    app.signed_in().await;
+    assert_eq!(app.post("/register", registration).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_gives_its_place_back() {
+    let app = App::start().await;
+    let places = || std::iter::from_fn(|| app.service.passwords.place()).collect::<Vec<_>>().len();
+    let all = places();
+    app.register().await;
+    app.post("/register", json!({"email": ADA, "password": PASSWORD})).await.is_problem(409, "address-taken");
+    for _ in 0..5 {
+        app.login("a wrong password").await.is_problem(401, "sign-in-refused");
+    }
+    app.login(PASSWORD).await.is_problem(429, "too-early");
+    app.pass(chrono::TimeDelta::seconds(1));
+    app.signed_in().await;
+    assert_eq!(places(), all);
+}
