@@ -3,6 +3,7 @@ use std::pin::pin;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
+use axum::http::Method;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -38,7 +39,7 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split(';').next())
-            .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"));
+            .is_some_and(|essence| of_json(request.method(), essence.trim()));
         let body = Zeroizing::new(read(request.into_body()).await?);
         if body.len() > MAX {
             return Err(Problem::TooLarge);
@@ -48,6 +49,13 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
         }
         Self::parse(&body)
     }
+}
+
+/// Whether this is the content type of a body of fields. A patch is a merge patch [RFC 7396], also under the name of
+/// plain JSON.
+fn of_json(method: &Method, content_type: &str) -> bool {
+    content_type.eq_ignore_ascii_case("application/json")
+        || *method == Method::PATCH && content_type.eq_ignore_ascii_case("application/merge-patch+json")
 }
 
 /// Takes the body off the wire, whether the route wants it or not: a client that is answered while it is still
@@ -112,6 +120,19 @@ impl Fields {
         match self.take(field)? {
             Value::Null => None,
             value => self.text(field, value, parse),
+        }
+    }
+
+    /// What a merge patch says of a text: `None` to leave it, `Some(None)` to take it away. [RFC 7396]
+    #[expect(clippy::option_option, reason = "absent, null and a text are three things in a merge patch")]
+    pub(crate) fn patched<T>(
+        &mut self,
+        field: &str,
+        parse: impl FnOnce(&str) -> Result<T, Fault>,
+    ) -> Option<Option<T>> {
+        match self.take(field)? {
+            Value::Null => Some(None),
+            value => self.text(field, value, parse).map(Some),
         }
     }
 

@@ -5,6 +5,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::TimeDelta;
+use domain::Rejection;
 use serde::Serialize;
 use storage::{Broken, CountError, ExecuteError, ReadError, Unavailable};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response as Documented, ResponseBuilder};
@@ -31,6 +32,8 @@ pub(crate) enum Problem {
     SignInRefused,
     /// Too many failures: no guess is evaluated until this has passed.
     TooEarly(TimeDelta),
+    /// The profile is not, or no longer, the one that was to be changed.
+    ProfileChanged,
     /// No access token came with the request.
     NoToken,
     /// The access token is not good, or its session has ended.
@@ -98,6 +101,11 @@ impl Problem {
             Self::TooEarly(_) => {
                 (StatusCode::TOO_MANY_REQUESTS, "too-early", "Too many failed attempts; wait before the next")
             }
+            Self::ProfileChanged => (
+                StatusCode::PRECONDITION_FAILED,
+                "profile-changed",
+                "The profile is of another version than If-Match says",
+            ),
             Self::NoToken => (StatusCode::UNAUTHORIZED, "no-token", "An access token is needed"),
             Self::BadToken => (
                 StatusCode::UNAUTHORIZED,
@@ -152,6 +160,7 @@ impl Problem {
             | Self::UnsupportedMediaType
             | Self::Invalid(_)
             | Self::AddressTaken
+            | Self::ProfileChanged
             | Self::BadRefreshToken
             | Self::NotFound
             | Self::MethodNotAllowed
@@ -250,8 +259,13 @@ impl From<ExecuteError> for Problem {
             ExecuteError::SessionEnded => Self::BadToken,
             ExecuteError::Unavailable(error) => error.into(),
             ExecuteError::Broken(error) => error.into(),
-            // Routes deal with the refusals they can meet; one that gets here was not foreseen.
-            ExecuteError::Rejected(rejection) => internal(rejection),
+            ExecuteError::Rejected(Rejection::ProfileChanged) => Self::ProfileChanged,
+            // Routes deal with the other refusals they can meet; one that gets here was not foreseen.
+            ExecuteError::Rejected(
+                rejection @ (Rejection::AlreadyRegistered
+                | Rejection::NotRegistered
+                | Rejection::CredentialMismatch),
+            ) => internal(rejection),
         }
     }
 }

@@ -5,8 +5,9 @@ use axum::extract::{RawQuery, State};
 use axum::http::header::{ETAG, HeaderName};
 use axum::response::{IntoResponse, Response};
 use chrono::SecondsFormat;
-use domain::Version;
+use domain::{UserId, Version};
 use serde::Serialize;
+use storage::Snapshot;
 use utoipa::ToSchema;
 
 use crate::http::{Bearer, Invalid, Problem, ProblemBody, SessionProblems};
@@ -59,9 +60,14 @@ pub(super) async fn me(
     let at_least = min_version(query.as_deref())?;
     let read = service.store.read_acting(bearer.user, bearer.session, at_least, service.clock.now()).await?;
     let Some(snapshot) = read else { return Err(Problem::BadToken) };
+    shown(bearer.user, &snapshot)
+}
+
+/// The profile as an answer.
+pub(super) fn shown(user: UserId, snapshot: &Snapshot) -> Result<Response, Problem> {
     let Some(account) = snapshot.user.account() else { return Err(Problem::BadToken) };
     let profile = Profile {
-        user_id: bearer.user.to_string(),
+        user_id: user.to_string(),
         email: account.email.as_str().to_owned(),
         email_verified: account.email_verified,
         name: account.name.as_ref().map(|name| name.as_str().to_owned()),

@@ -4,6 +4,7 @@ mod login;
 mod logout;
 mod me;
 mod openapi;
+mod patch_me;
 mod refresh;
 mod register;
 mod well_known;
@@ -25,7 +26,7 @@ pub fn router(service: Arc<Service>) -> Router {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
         .routes(routes!(register::register))
         .routes(routes!(login::login))
-        .routes(routes!(me::me))
+        .routes(routes!(me::me, patch_me::patch_me))
         .routes(routes!(refresh::refresh))
         .routes(routes!(logout::logout))
         .routes(routes!(well_known::jwks))

@@ -55,8 +55,7 @@ async fn whoever_brings_no_bearer_token_is_asked_for_one() {
     {
         challenged(&with(&app, &[value]).await, "no-token");
     }
-    for route in ["/me", "/logout"] {
-        let method = if route == "/me" { Method::GET } else { Method::POST };
+    for (method, route) in [(Method::GET, "/me"), (Method::PATCH, "/me"), (Method::POST, "/logout")] {
         challenged(&app.send(app.request(method, route)).await, "no-token");
     }
 }

@@ -128,6 +128,11 @@ impl App {
         self.send(self.request(Method::GET, path).bearer_auth(access_token)).await
     }
 
+    /// Sends a merge patch of the profile.
+    pub async fn patch_me(&self, access_token: &str, patch: Value) -> Answer {
+        self.send(self.request(Method::PATCH, "/me").bearer_auth(access_token).json(&patch)).await
+    }
+
     pub async fn logout(&self, access_token: &str) -> Answer {
         self.send(self.request(Method::POST, "/logout").bearer_auth(access_token)).await
     }

@@ -105,6 +105,18 @@ async fn a_protected_read_is_one_request_and_two_where_the_log_must_be_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_name_is_two_requests_and_three_if_there_is_nothing_to_do() {
+    let app = App::start().await;
+    let user = app.register().await;
+    let token = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
+    app.project(&user).await;
+    let renaming = || app.patch_me(&token, serde_json::json!({"name": "Augusta"}));
+    took(app.taken(renaming()).await, 200, &["BatchGetItem", "PutItem"], 1.0, 2.5);
+    app.project(&user).await;
+    took(app.taken(renaming()).await, 200, &["BatchGetItem", "Query"], 0.0, 3.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sign_out_is_two_requests() {
     let app = App::start().await;
     let user = app.register().await;

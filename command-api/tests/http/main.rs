@@ -16,6 +16,8 @@ mod put_back;
 mod reading;
 mod refreshing;
 mod registering;
+mod renaming;
+
 mod secrets;
 mod sessions;
 mod story;

@@ -46,6 +46,7 @@ async fn without_a_database_every_route_that_needs_it_says_try_again() {
         app.post("/login", body).await,
         app.get("/me", &access).await,
         app.refresh(&refresh).await,
+        app.patch_me(&access, json!({"name": "Ada"})).await,
         app.logout(&access).await,
     ] {
         answer.is_problem(503, "unavailable");

@@ -58,7 +58,7 @@ async fn another_method_is_told_which_ones_there_are() {
         ("/login", "POST"),
         ("/token/refresh", "POST"),
         ("/logout", "POST"),
-        ("/me", "GET,HEAD"),
+        ("/me", "GET,HEAD,PATCH"),
         ("/health", "GET,HEAD"),
         ("/openapi.json", "GET,HEAD"),
         ("/.well-known/jwks.json", "GET,HEAD"),

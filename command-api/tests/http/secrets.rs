@@ -101,6 +101,8 @@ async fn story(app: &App) -> Vec<String> {
         .await
         .is_problem(404, "not-found");
     assert_eq!(app.get("/me", &access).await.status, 200);
+    assert_eq!(app.patch_me(&access, json!({"name": format!("{NAME} again")})).await.status, 200);
+    assert_eq!(app.patch_me(&access, json!({"name": format!("{NAME}\0")})).await.status, 422);
     assert_eq!(app.logout(&access).await.status, 204);
     tokens
 }

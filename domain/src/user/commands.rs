@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 
-use crate::values::{CredentialId, DisplayName, Email, SessionId};
+use crate::values::{CredentialId, DisplayName, Email, SessionId, Version};
 
 /// What is asked of a user. Ids and times are made once, by the caller, before the first try.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,13 @@ pub enum Command {
         /// When the session ends at the latest; the event has it in whole seconds.
         ends: DateTime<Utc>,
     },
+    /// Call the user otherwise.
+    Rename {
+        /// What to call them; `None` for by no name.
+        name: Option<DisplayName>,
+        /// The versions of the profile that may be changed; `None` if any may.
+        replacing: Option<Vec<Version>>,
+    },
     /// End a session.
     SignOut {
         /// The session to end.
@@ -45,6 +52,7 @@ impl Command {
         match self {
             Self::Register { .. } => "Register",
             Self::SignIn { .. } => "SignIn",
+            Self::Rename { .. } => "Rename",
             Self::SignOut { .. } => "SignOut",
             Self::EndReusedSession { .. } => "EndReusedSession",
         }
@@ -63,4 +71,7 @@ pub enum Rejection {
     /// The password was checked against a verifier, or found by an address, that is no longer the user's.
     #[error("the credential that was verified is not the user's")]
     CredentialMismatch,
+    /// The profile is of another version than those that may be changed.
+    #[error("the profile has changed")]
+    ProfileChanged,
 }

@@ -35,6 +35,17 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
             }])
         }
 
+        // Before the versions: whoever asks for what is so already, perhaps again after a lost answer, has it.
+        (Command::Rename { name, .. }, User::Registered(account)) if *name == account.name => Ok(vec![]),
+        (Command::Rename { name, replacing }, User::Registered(account)) => {
+            let may_be_changed =
+                replacing.as_ref().is_none_or(|versions| versions.contains(&account.profile_version));
+            if !may_be_changed {
+                return Err(Rejection::ProfileChanged);
+            }
+            Ok(vec![UserEvent::UserRenamed { name: name.clone() }])
+        }
+
         (Command::SignOut { session }, User::Registered(account)) => {
             Ok(ended(account, *session, UserEvent::UserSignedOut { session: *session }))
         }
@@ -43,7 +54,10 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
         }
 
         (
-            Command::SignIn { .. } | Command::SignOut { .. } | Command::EndReusedSession { .. },
+            Command::SignIn { .. }
+            | Command::Rename { .. }
+            | Command::SignOut { .. }
+            | Command::EndReusedSession { .. },
             User::Unregistered,
         ) => Err(Rejection::NotRegistered),
     }

@@ -42,6 +42,12 @@ pub enum UserEvent {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         lapsed: Vec<SessionId>,
     },
+    /// The user wants to be called otherwise.
+    UserRenamed {
+        /// What from now on; absent if by no name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<DisplayName>,
+    },
     /// The user ended a session.
     UserSignedOut {
         /// The session ended.
@@ -60,6 +66,7 @@ impl UserEvent {
         match self {
             Self::UserRegistered { .. } => "UserRegistered",
             Self::UserSignedIn { .. } => "UserSignedIn",
+            Self::UserRenamed { .. } => "UserRenamed",
             Self::UserSignedOut { .. } => "UserSignedOut",
             Self::RefreshTokenReused { .. } => "RefreshTokenReused",
         }

@@ -33,6 +33,12 @@ impl User {
                 account.sessions.push(LiveSession { id: *session, ends: *ends });
                 Self::Registered(account)
             }
+            (Self::Registered(account), UserEvent::UserRenamed { name }) => Self::Registered(Account {
+                name: name.clone(),
+                updated_at: at,
+                profile_version: version,
+                ..account
+            }),
             (
                 Self::Registered(account),
                 UserEvent::UserSignedOut { session } | UserEvent::RefreshTokenReused { session },
@@ -41,6 +47,7 @@ impl User {
             | (
                 user @ Self::Unregistered,
                 UserEvent::UserSignedIn { .. }
+                | UserEvent::UserRenamed { .. }
                 | UserEvent::UserSignedOut { .. }
                 | UserEvent::RefreshTokenReused { .. },
             ) => user,

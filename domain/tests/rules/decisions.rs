@@ -4,8 +4,8 @@ use chrono::TimeDelta;
 use domain::{Command, Email, MAX_SESSIONS, Rejection, UserEvent};
 
 use crate::fixture::{
-    a_month_later, ada, credential, end_reused, given, minute, register, registered, reused, session,
-    sign_in, sign_out, signed_in, signed_in_until, signed_out,
+    a_month_later, ada, credential, end_reused, given, minute, register, registered, rename, renamed, reused,
+    session, sign_in, sign_out, signed_in, signed_in_until, signed_out,
 };
 
 /// Ada with as many sessions as she may have: numbers 1 to 50.
@@ -48,7 +48,7 @@ fn a_user_registers_once() {
 
 #[test]
 fn who_is_not_registered_can_only_register() {
-    for command in [sign_in(1), sign_out(1), end_reused(1)] {
+    for command in [sign_in(1), rename(None, None), sign_out(1), end_reused(1)] {
         given([]).when(&command).then_refused(Rejection::NotRegistered);
     }
 }
@@ -173,4 +173,29 @@ fn a_spent_token_of_a_session_that_is_over_ends_nothing() {
     given([registered(), signed_in(1)]).when(&end_reused(2)).then_nothing();
     given([registered(), signed_in(1), reused(1)]).when(&end_reused(1)).then_nothing();
     given([registered(), signed_in(1), signed_out(1)]).when(&end_reused(1)).then_nothing();
+}
+
+#[test]
+fn a_user_can_take_another_name_and_give_it_up() {
+    given([registered()]).when(&rename(Some("Augusta"), None)).then([renamed(Some("Augusta"))]);
+    given([registered()]).when(&rename(None, None)).then([renamed(None)]);
+    given([registered(), renamed(None)]).when(&rename(Some("Ada"), None)).then([renamed(Some("Ada"))]);
+}
+
+#[test]
+fn who_has_the_name_already_needs_no_other_whatever_the_version() {
+    given([registered()]).when(&rename(Some("Ada"), None)).then_nothing();
+    given([registered()]).when(&rename(Some("Ada"), Some(&[7]))).then_nothing();
+    given([registered(), renamed(None)]).when(&rename(None, Some(&[]))).then_nothing();
+}
+
+#[test]
+fn a_profile_is_changed_only_if_it_is_of_a_version_that_may_be_changed() {
+    let history = || given([registered(), renamed(Some("Augusta")), signed_in(1)]);
+    for versions in [&[2][..], &[1, 2]] {
+        history().when(&rename(None, Some(versions))).then([renamed(None)]);
+    }
+    for versions in [&[][..], &[1], &[3], &[1, 3]] {
+        history().when(&rename(None, Some(versions))).then_refused(Rejection::ProfileChanged);
+    }
 }

@@ -3,8 +3,8 @@
 use domain::{Account, DisplayName, Email, LiveSession, User, UserEvent, Version};
 
 use crate::fixture::{
-    Given, a_month_later, ada, credential, given, minute, noon, registered, reused, session, signed_in,
-    signed_out,
+    Given, a_month_later, ada, credential, given, minute, noon, registered, renamed, reused, session,
+    signed_in, signed_out,
 };
 
 #[track_caller]
@@ -58,6 +58,16 @@ fn an_attempt_that_overtook_another_in_the_log_is_not_taken_back() {
 }
 
 #[test]
+fn a_new_name_changes_the_profile_and_nothing_else() {
+    let before = account(given([registered(), signed_in(1)]));
+    let after = account(given([registered(), signed_in(1), renamed(Some("Augusta"))]));
+    let name = Some(DisplayName::parse("Augusta").unwrap());
+    let expected = Account { name, updated_at: minute(2), profile_version: Version::new(3), ..before };
+    assert_eq!(after, expected);
+    assert_eq!(account(given([registered(), renamed(None)])).name, None);
+}
+
+#[test]
 fn what_happens_to_sessions_changes_no_profile() {
     let account = account(given([registered(), signed_in(1), signed_in(2), signed_out(1), reused(2)]));
     assert_eq!((account.updated_at, account.profile_version), (noon(), Version::new(1)));
@@ -72,7 +82,7 @@ fn a_session_ends_by_signing_out_or_by_the_reuse_of_its_token() {
 
 #[test]
 fn an_event_that_does_not_fit_changes_nothing() {
-    for event in [signed_in(1), signed_out(1), reused(1)] {
+    for event in [signed_in(1), renamed(None), signed_out(1), reused(1)] {
         assert_eq!(User::Unregistered.evolve(&event, noon(), Version::new(1)), User::Unregistered);
     }
     let ada = given([registered(), signed_in(1)]).user;

@@ -57,6 +57,10 @@ pub(crate) fn signed_in_until(number: u32, ends: DateTime<Utc>) -> UserEvent {
     }
 }
 
+pub(crate) fn renamed(name: Option<&str>) -> UserEvent {
+    UserEvent::UserRenamed { name: name.map(|name| DisplayName::parse(name).unwrap()) }
+}
+
 pub(crate) fn signed_out(number: u128) -> UserEvent {
     UserEvent::UserSignedOut { session: session(number) }
 }
@@ -81,6 +85,14 @@ pub(crate) fn sign_in(number: u32) -> Command {
         attempt: number.into(),
         session: session(number.into()),
         ends: a_month_later(),
+    }
+}
+
+/// Asks for another name, if the profile is of one of these versions.
+pub(crate) fn rename(name: Option<&str>, replacing: Option<&[u64]>) -> Command {
+    Command::Rename {
+        name: name.map(|name| DisplayName::parse(name).unwrap()),
+        replacing: replacing.map(|versions| versions.iter().map(|version| Version::new(*version)).collect()),
     }
 }
 

@@ -8,7 +8,7 @@ use domain::{FOLD, User, UserEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::fixture::{
-    a_month_later, ada, credential, given, registered, reused, session, signed_in, signed_out,
+    a_month_later, ada, credential, given, registered, renamed, reused, session, signed_in, signed_out,
 };
 
 const EVENTS: &str = include_str!("../golden/events.jsonl");
@@ -33,6 +33,8 @@ fn written_today() -> Vec<UserEvent> {
         sign_in(Some(session(1)), vec![session(2), session(4)]),
         signed_out(1),
         reused(1),
+        renamed(None),
+        renamed(Some("Ada Lovelace")),
     ]
 }
 
@@ -101,6 +103,8 @@ fn folded_today() -> Vec<String> {
         vec![registered(), signed_in(1), signed_in(2), signed_in(7), making_room],
         vec![registered(), signed_in(1), signed_in(2), signed_in(3), signed_out(1), reused(3)],
         vec![registered(), signed_in(1), registered(), signed_out(9)],
+        vec![registered(), signed_in(1), renamed(Some("Ada Lovelace"))],
+        vec![registered(), renamed(None)],
     ];
     histories
         .into_iter()

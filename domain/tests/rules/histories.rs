@@ -9,13 +9,16 @@ use proptest::prelude::{
 };
 use uuid::Uuid;
 
-use crate::fixture::{ada, credential, end_reused, given, noon, register, registered, session, sign_out};
+use crate::fixture::{
+    ada, credential, end_reused, given, noon, register, registered, rename, session, sign_out,
+};
 
 /// One command of a history. Sessions are named by the sign-in that began them, counted from 0.
 #[derive(Debug, Clone)]
 enum Ask {
     Register,
     SignIn { address_is_hers: bool, credential_is_hers: bool, lasts: TimeDelta, attempt: u64 },
+    Rename(Option<u8>, Option<Vec<u64>>),
     SignOut(usize),
     EndReused(usize),
 }
@@ -34,6 +37,8 @@ fn asks() -> impl Strategy<Value = Ask> {
     prop_oneof![
         1 => Just(Ask::Register),
         12 => sign_in,
+        2 => (proptest::option::of(0..3_u8), proptest::option::of(proptest::collection::vec(0..20_u64, 0..9)))
+            .prop_map(|(name, replacing)| Ask::Rename(name, replacing)),
         2 => (0..100_usize).prop_map(Ask::SignOut),
         1 => (0..100_usize).prop_map(Ask::EndReused),
     ]
@@ -66,6 +71,9 @@ fn live(steps: Vec<(Ask, i64)>) -> Vec<Commit> {
                     session: session(begun - 1),
                     ends: now + lasts,
                 }
+            }
+            Ask::Rename(name, replacing) => {
+                rename(name.map(|name| ["Ada", "Augusta", "李"][usize::from(name)]), replacing.as_deref())
             }
             Ask::SignOut(number) => sign_out(number as u128),
             Ask::EndReused(number) => end_reused(number as u128),
@@ -103,7 +111,7 @@ fn sessions(user: &User) -> BTreeSet<SessionId> {
 /// The session that an event began, if it began one, and those that it ended.
 fn begun_and_ended(event: &UserEvent) -> (Option<SessionId>, Vec<SessionId>) {
     match event {
-        UserEvent::UserRegistered { .. } => (None, vec![]),
+        UserEvent::UserRegistered { .. } | UserEvent::UserRenamed { .. } => (None, vec![]),
         UserEvent::UserSignedIn { session, evicted, lapsed, .. } => {
             (Some(*session), evicted.iter().chain(lapsed).copied().collect())
         }
@@ -222,7 +230,8 @@ proptest! {
                     UserEvent::UserRegistered { .. }
                     | UserEvent::UserSignedOut { .. }
                     | UserEvent::RefreshTokenReused { .. } => prop_assert_eq!(&again, &commit.after),
-                    UserEvent::UserSignedIn { .. } => {}
+                    // It begins the session again, or says that the profile changed again.
+                    UserEvent::UserSignedIn { .. } | UserEvent::UserRenamed { .. } => {}
                 }
                 if !matches!(event, UserEvent::UserRegistered { .. }) {
                     let nobody = User::Unregistered.evolve(event, commit.at, commit.version);
@@ -237,12 +246,13 @@ proptest! {
 fn histories_are_long_enough_for_sessions_to_give_way_and_to_lapse() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let (mut evictions, mut lapses, mut ends) = (0, 0, 0);
+    let (mut evictions, mut lapses, mut ends, mut renames) = (0, 0, 0, 0);
     for _ in 0..64 {
         for commit in histories().new_tree(&mut runner).unwrap().current() {
             for event in commit.events {
                 match event {
                     UserEvent::UserRegistered { .. } => {}
+                    UserEvent::UserRenamed { .. } => renames += 1,
                     UserEvent::UserSignedIn { evicted, lapsed, .. } => {
                         evictions += usize::from(evicted.is_some());
                         lapses += lapsed.len();
@@ -252,7 +262,8 @@ fn histories_are_long_enough_for_sessions_to_give_way_and_to_lapse() {
             }
         }
     }
-    assert!(evictions > 10 && lapses > 100 && ends > 100, "{evictions}, {lapses}, {ends}");
+    assert!(evictions > 10 && lapses > 100, "{evictions}, {lapses}");
+    assert!(ends > 100 && renames > 100, "{ends}, {renames}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use domain::{User, UserEvent};
 use serde_json::{Value, json};
 
-use crate::fixture::{credential, given, registered, reused, session, signed_in, signed_out};
+use crate::fixture::{credential, given, registered, renamed, reused, session, signed_in, signed_out};
 
 fn event(stored: &Value) -> Result<UserEvent, String> {
     serde_json::from_value(stored.clone()).map_err(|error| error.to_string())
@@ -29,7 +29,7 @@ fn an_event_that_lacks_a_field_is_refused() {
 
 #[test]
 fn an_event_with_a_field_of_newer_code_is_refused_instead_of_folded_without_it() {
-    for known in [registered(), signed_in(1), signed_out(1), reused(1)] {
+    for known in [registered(), signed_in(1), renamed(Some("Augusta")), signed_out(1), reused(1)] {
         let mut stored = serde_json::to_value(&known).unwrap();
         assert_eq!(event(&stored), Ok(known.clone()));
         stored[known.name()]["since_then"] = json!(true);

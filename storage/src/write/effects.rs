@@ -101,6 +101,7 @@ impl Context<'_> {
                         companions.push(self.end(*evicted, false)?);
                     }
                 }
+                UserEvent::UserRenamed { name: _ } => {}
                 UserEvent::UserSignedOut { session } => {
                     let acting = matches!(self.enclosed, Enclosed::ActingSession);
                     companions.push(self.end(*session, acting)?);

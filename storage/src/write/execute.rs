@@ -143,7 +143,7 @@ impl Store {
             Command::SignOut { session } | Command::EndReusedSession { session } => {
                 self.sessions.delete(user, *session).await
             }
-            Command::Register { .. } | Command::SignIn { .. } => Ok(()),
+            Command::Register { .. } | Command::SignIn { .. } | Command::Rename { .. } => Ok(()),
         }
     }
 

@@ -284,6 +284,12 @@ pub(crate) fn sign_out(session: SessionId) -> Intent {
     intent(Command::SignOut { session }, Enclosed::ActingSession)
 }
 
+/// A new name: a commit with nothing beside it.
+pub(crate) fn rename(name: &str) -> Intent {
+    let name = Some(DisplayName::parse(name).unwrap());
+    intent(Command::Rename { name, replacing: None }, Enclosed::Nothing)
+}
+
 pub(crate) fn end_reused(session: SessionId) -> Intent {
     intent(Command::EndReusedSession { session }, Enclosed::Nothing)
 }

@@ -4,30 +4,42 @@ use domain::Version;
 use storage::{ExecuteError, Intent, Loaded};
 use testkit::Fault;
 
-use crate::fixture::{Person, World, commit_key, end_reused, key, registration, sign_in, sign_out, somebody};
+use crate::fixture::{
+    Person, World, commit_key, end_reused, key, registration, rename, sign_in, sign_out, somebody,
+};
 
 const WRITE: &str = "TransactWriteItems";
+/// How a commit is written that nothing goes with.
+const WRITE_ALONE: &str = "PutItem";
 
 /// Everything that may happen to a write once without the caller being told.
 fn faults(actions: usize) -> Vec<Fault> {
-    let mut conflict = vec!["None"; actions];
-    conflict[actions - 1] = "TransactionConflict";
-    let mut throttled = vec!["None"; actions];
-    throttled[0] = "ThrottlingError";
-    vec![
+    let mut faults = if actions == 1 {
+        vec![Fault::error(400, "TransactionConflictException")]
+    } else {
+        let mut conflict = vec!["None"; actions];
+        conflict[actions - 1] = "TransactionConflict";
+        let mut throttled = vec!["None"; actions];
+        throttled[0] = "ThrottlingError";
+        vec![
+            Fault::cancelled(&conflict),
+            Fault::cancelled(&throttled),
+            Fault::error_after(400, "TransactionInProgressException"),
+        ]
+    };
+    faults.extend([
         Fault::DropBefore,
         Fault::DropAfter,
         Fault::error(500, "InternalServerError"),
         Fault::error_after(500, "InternalServerError"),
         Fault::error(503, "ServiceUnavailable"),
         Fault::error_after(503, "ServiceUnavailable"),
-        Fault::error_after(400, "TransactionInProgressException"),
         Fault::AnswerAfter(200, serde_json::Value::String("not what DynamoDB says".into())),
-        Fault::cancelled(&conflict),
-        Fault::cancelled(&throttled),
         Fault::error(400, "ThrottlingException"),
         Fault::error(400, "ProvisionedThroughputExceededException"),
-    ]
+        Fault::error(400, "RequestLimitExceeded"),
+    ]);
+    faults
 }
 
 /// Carries the intent out with each fault in turn on its way; `prepare` makes the user it is for.
@@ -35,7 +47,8 @@ async fn survives(actions: usize, version: u64, prepare: impl AsyncFn(&World) ->
     for fault in faults(actions) {
         let world = World::start().await;
         let (person, mut loaded, intent) = prepare(&world).await;
-        world.faults.script(WRITE, 1, fault.clone());
+        let write = if actions == 1 { WRITE_ALONE } else { WRITE };
+        world.faults.script(write, 1, fault.clone());
         let appended = world.store.execute(&mut loaded, &intent).await;
         assert_eq!(world.faults.outstanding(), 0, "{fault:?} did not occur");
         let appended = appended.unwrap_or_else(|error| panic!("{fault:?}: {error:?}"));
@@ -80,6 +93,15 @@ async fn a_sign_out_takes_effect_once_whatever_becomes_of_the_answer() {
 }
 
 #[tokio::test]
+async fn a_new_name_takes_effect_once_whatever_becomes_of_the_answer() {
+    survives(1, 2, async |world| {
+        let ada = world.register("ada@example.com").await;
+        (ada.clone(), world.load(&ada).await, rename("Augusta"))
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_end_of_a_stolen_session_takes_effect_once_whatever_becomes_of_the_answer() {
     survives(2, 3, async |world| {
         let ada = world.register("ada@example.com").await;
@@ -118,6 +140,38 @@ async fn a_lost_write_that_another_commit_overtook_is_decided_again() {
     assert_eq!(appended.version, Some(Version::new(3)));
     assert_eq!(world.fold(&ada).await.unwrap(), appended.snapshot);
     assert_eq!(world.session_rows(&ada).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_lone_commit_that_another_one_overtook_is_decided_again() {
+    for fault in [None, Some(Fault::DropBefore), Some(Fault::error(400, "TransactionConflictException"))] {
+        let world = World::start().await;
+        let ada = world.register("ada@example.com").await;
+        let (mut loaded, mine) = (world.load(&ada).await, rename("Augusta"));
+        world.store.freshen(&mut loaded).await.unwrap();
+        world.execute(&ada, &rename("Byron")).await.unwrap();
+        if let Some(fault) = fault {
+            world.faults.script(WRITE_ALONE, 1, fault);
+        }
+        let appended = world.store.execute(&mut loaded, &mine).await.unwrap();
+        assert_eq!(appended.version, Some(Version::new(3)));
+        assert_eq!(world.fold(&ada).await.unwrap(), appended.snapshot);
+    }
+}
+
+#[tokio::test]
+async fn a_lone_commit_refused_for_good_is_not_sent_again() {
+    let world = World::start().await;
+    let ada = world.register("ada@example.com").await;
+    let mut loaded = world.load(&ada).await;
+    world.store.freshen(&mut loaded).await.unwrap();
+    for fault in [Fault::error(400, "ValidationException"), Fault::error(400, "AccessDeniedException")] {
+        world.meter.reset();
+        world.faults.script(WRITE_ALONE, 1, fault.clone());
+        let refused = world.store.execute(&mut loaded, &rename("Augusta")).await;
+        assert!(matches!(refused, Err(ExecuteError::Unavailable(_))));
+        assert_eq!(world.meter.taken().requests, [WRITE_ALONE], "{fault:?}");
+    }
 }
 
 #[tokio::test]

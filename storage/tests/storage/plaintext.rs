@@ -7,7 +7,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use domain::{Command, DisplayName, Email};
 use storage::{Broken, Enclosed, Guessed, Loaded};
 
-use crate::fixture::{Person, World, intent, registration, second, sign_in, sign_out, somebody};
+use crate::fixture::{Person, World, intent, registration, rename, second, sign_in, sign_out, somebody};
 use crate::forge::hex;
 use crate::sessions::next;
 
@@ -76,6 +76,7 @@ async fn story(world: &World) -> (Person, Vec<String>) {
         Enclosed::Nothing,
     );
     world.execute(&ada, &marked(reused)).await.unwrap();
+    world.execute(&ada, &marked(rename(&format!("{NAME} again")))).await.unwrap();
     world.project(&ada).await;
     for guessed in [Guessed::User(ada.user), Guessed::Unknown(world.store.identifiers.key.email(&ada.email))]
     {
