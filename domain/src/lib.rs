@@ -9,7 +9,9 @@
 pub mod user;
 pub mod values;
 
-pub use user::{Account, Command, FOLD, LiveSession, MAX_SESSIONS, Rejection, User, UserEvent, decide};
+pub use user::{
+    Account, Command, FOLD, LiveSession, MAX_SESSIONS, Rejection, User, UserEvent, VerifiedPassword, decide,
+};
 pub use values::{
     CommandId, CredentialId, DisplayName, Email, Fault, NewPassword, PresentedPassword, SessionId, UserId,
     Version,

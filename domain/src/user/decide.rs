@@ -1,6 +1,6 @@
 use chrono::{DateTime, SubsecRound as _, Utc};
 
-use super::{Account, Command, LiveSession, Rejection, User, UserEvent};
+use super::{Account, Command, LiveSession, Rejection, User, UserEvent, VerifiedPassword};
 use crate::values::SessionId;
 
 /// The most sessions a user can have; the oldest gives way to the next.
@@ -28,8 +28,7 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
                 session: *session,
                 // The log keeps whole seconds: what is folded now must be what is folded from it later.
                 ends: ends.trunc_subsecs(0),
-                credential: *credential,
-                attempt: *attempt,
+                password: VerifiedPassword { credential: *credential, attempt: *attempt },
                 evicted,
                 lapsed,
             }])

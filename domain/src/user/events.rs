@@ -1,16 +1,18 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::upcast;
 use crate::values::{CredentialId, DisplayName, Email, SessionId};
 
 /// What happened to a user, one variant per intent.
 ///
-/// Names and fields are a storage contract: the log keeps them for ever. A variant or field is never renamed or
-/// given another meaning; what changes gets a new name. `tests/golden/` holds every form ever written.
+/// Names and fields are a storage contract: the log keeps them for ever. A variant or field is never given another
+/// meaning; what changes gets a new name. `tests/golden/` holds every form ever written.
 ///
-/// New code reads old events: a field that is added is optional, and left out where it is not needed. Old code refuses
-/// new events: one with a field it does not know is as unreadable as one with a name it does not know, because to fold
-/// it without that field, after a roll-back, would be to decide and store something wrong.
+/// New code reads old events: a field that is added is optional, and left out where it is not needed; a form that
+/// changes more than that is read by a function of `upcast.rs`, which says how to go about it. Old code refuses new
+/// events: one with a field it does not know is as unreadable as one with a name it does not know, because to fold it
+/// without that field, after a roll-back, would be to decide and store something wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum UserEvent {
@@ -25,16 +27,15 @@ pub enum UserEvent {
         credential: CredentialId,
     },
     /// A verified password began a session.
+    #[serde(deserialize_with = "upcast::user_signed_in")]
     UserSignedIn {
         /// The session begun.
         session: SessionId,
         /// When it ends at the latest, whatever is refreshed; whole seconds.
         #[serde(with = "chrono::serde::ts_seconds")]
         ends: DateTime<Utc>,
-        /// The verifier that was satisfied.
-        credential: CredentialId,
-        /// The number of the attempt, in the user's count of guesses: what came before it no longer counts.
-        attempt: u64,
+        /// The proof it rests on.
+        password: VerifiedPassword,
         /// The session that gave way, when there were too many.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         evicted: Option<SessionId>,
@@ -58,6 +59,16 @@ pub enum UserEvent {
         /// The session ended.
         session: SessionId,
     },
+}
+
+/// A password was looked at and was right: what every event that rests on one records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifiedPassword {
+    /// The verifier that was satisfied.
+    pub credential: CredentialId,
+    /// The number of the attempt, in the user's count of guesses: what came before it no longer counts.
+    pub attempt: u64,
 }
 
 impl UserEvent {

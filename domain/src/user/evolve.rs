@@ -26,9 +26,9 @@ impl User {
             }
             (
                 Self::Registered(mut account),
-                UserEvent::UserSignedIn { session, ends, credential: _, attempt, evicted, lapsed },
+                UserEvent::UserSignedIn { session, ends, password, evicted, lapsed },
             ) => {
-                account.last_success = account.last_success.max(*attempt);
+                account.last_success = account.last_success.max(password.attempt);
                 account.sessions.retain(|live| Some(live.id) != *evicted && !lapsed.contains(&live.id));
                 account.sessions.push(LiveSession { id: *session, ends: *ends });
                 Self::Registered(account)

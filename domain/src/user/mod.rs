@@ -6,8 +6,9 @@ mod decide;
 mod events;
 mod evolve;
 mod state;
+mod upcast;
 
 pub use commands::{Command, Rejection};
 pub use decide::{MAX_SESSIONS, decide};
-pub use events::UserEvent;
+pub use events::{UserEvent, VerifiedPassword};
 pub use state::{Account, FOLD, LiveSession, User};

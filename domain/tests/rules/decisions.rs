@@ -4,8 +4,8 @@ use chrono::TimeDelta;
 use domain::{Command, Email, MAX_SESSIONS, Rejection, UserEvent};
 
 use crate::fixture::{
-    a_month_later, ada, credential, end_reused, given, minute, register, registered, rename, renamed, reused,
-    session, sign_in, sign_out, signed_in, signed_in_until, signed_out,
+    a_month_later, ada, credential, end_reused, given, minute, password, register, registered, rename,
+    renamed, reused, session, sign_in, sign_out, signed_in, signed_in_until, signed_out,
 };
 
 /// Ada with as many sessions as she may have: numbers 1 to 50.
@@ -22,8 +22,7 @@ fn signed_in_instead_of(
     UserEvent::UserSignedIn {
         session: session(number.into()),
         ends: a_month_later(),
-        credential: credential(1),
-        attempt: number.into(),
+        password: password(number.into()),
         evicted: evicted.map(session),
         lapsed: lapsed.into_iter().map(session).collect(),
     }

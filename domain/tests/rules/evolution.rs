@@ -3,8 +3,8 @@
 use domain::{Account, DisplayName, Email, LiveSession, User, UserEvent, Version};
 
 use crate::fixture::{
-    Given, a_month_later, ada, credential, given, minute, noon, registered, renamed, reused, session,
-    signed_in, signed_out,
+    Given, a_month_later, ada, credential, given, minute, noon, password, registered, renamed, reused,
+    session, signed_in, signed_out,
 };
 
 #[track_caller]
@@ -43,8 +43,7 @@ fn a_sign_in_removes_who_gave_way_and_who_lapsed() {
     let sign_in = UserEvent::UserSignedIn {
         session: session(9),
         ends: a_month_later(),
-        credential: credential(1),
-        attempt: 9,
+        password: password(9),
         evicted: Some(session(1)),
         lapsed: vec![session(2), session(4)],
     };

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Command, CredentialId, DisplayName, Email, Rejection, SessionId, User, UserEvent, Version, decide,
+    Command, CredentialId, DisplayName, Email, Rejection, SessionId, User, UserEvent, VerifiedPassword,
+    Version, decide,
 };
 use uuid::Uuid;
 
@@ -29,6 +30,11 @@ pub(crate) fn credential(number: u128) -> CredentialId {
     CredentialId::new(Uuid::from_u128(0x0193_0000_0000_7000_8000_00c0_0000_0000 + number))
 }
 
+/// Ada's first password, right at the attempt of that number.
+pub(crate) fn password(attempt: u64) -> VerifiedPassword {
+    VerifiedPassword { credential: credential(1), attempt }
+}
+
 pub(crate) fn session(number: u128) -> SessionId {
     SessionId::new(Uuid::from_u128(0x0193_0000_0000_7000_8000_0050_0000_0000 + number))
 }
@@ -50,8 +56,7 @@ pub(crate) fn signed_in_until(number: u32, ends: DateTime<Utc>) -> UserEvent {
     UserEvent::UserSignedIn {
         session: session(number.into()),
         ends,
-        credential: credential(1),
-        attempt: number.into(),
+        password: password(number.into()),
         evicted: None,
         lapsed: vec![],
     }

@@ -8,7 +8,8 @@ use domain::{FOLD, User, UserEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::fixture::{
-    a_month_later, ada, credential, given, registered, renamed, reused, session, signed_in, signed_out,
+    a_month_later, ada, credential, given, password, registered, renamed, reused, session, signed_in,
+    signed_out,
 };
 
 const EVENTS: &str = include_str!("../golden/events.jsonl");
@@ -16,25 +17,27 @@ const DOCUMENTS: &str = include_str!("../golden/documents.jsonl");
 
 /// Every form of every event that this code writes; the fullest form of an event last.
 fn written_today() -> Vec<UserEvent> {
+    let mut written =
+        vec![UserEvent::UserRegistered { email: ada(), name: None, credential: credential(1) }, registered()];
+    written.extend(sign_ins());
+    written.extend([signed_out(1), reused(1), renamed(None), renamed(Some("Ada Lovelace"))]);
+    written
+}
+
+/// A sign-in without and with what it may leave out.
+fn sign_ins() -> [UserEvent; 4] {
     let sign_in = |evicted, lapsed| UserEvent::UserSignedIn {
         session: session(3),
         ends: a_month_later(),
-        credential: credential(1),
-        attempt: 12,
+        password: password(12),
         evicted,
         lapsed,
     };
-    vec![
-        UserEvent::UserRegistered { email: ada(), name: None, credential: credential(1) },
-        registered(),
+    [
         sign_in(None, vec![]),
         sign_in(Some(session(1)), vec![]),
         sign_in(None, vec![session(2)]),
         sign_in(Some(session(1)), vec![session(2), session(4)]),
-        signed_out(1),
-        reused(1),
-        renamed(None),
-        renamed(Some("Ada Lovelace")),
     ]
 }
 
@@ -44,12 +47,40 @@ fn names_of_all_events() -> BTreeSet<String> {
     error.split('`').skip(3).step_by(2).map(str::to_owned).collect()
 }
 
+/// What each line of the file means, in the file's order: old forms mean what they meant when they were written.
+fn what_the_lines_mean() -> Vec<UserEvent> {
+    let mut meant =
+        vec![UserEvent::UserRegistered { email: ada(), name: None, credential: credential(1) }, registered()];
+    // With `credential` and `attempt` among the event's own fields.
+    meant.extend(sign_ins());
+    meant.extend([signed_out(1), reused(1), renamed(None), renamed(Some("Ada Lovelace"))]);
+    // With both in `password`.
+    meant.extend(sign_ins());
+    meant
+}
+
 #[test]
-fn every_event_ever_stored_loads_and_is_stored_the_same_way() {
+fn every_event_ever_stored_loads_as_what_it_meant() {
+    let loaded: Vec<UserEvent> = EVENTS
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    assert_eq!(loaded, what_the_lines_mean(), "say what each line of tests/golden/events.jsonl means");
+}
+
+#[test]
+fn what_was_read_in_an_old_form_is_written_in_todays() {
+    let mut superseded = 0;
     for line in EVENTS.lines() {
-        let event: UserEvent = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-        assert_eq!(serde_json::to_string(&event).unwrap(), line);
+        let event: UserEvent = serde_json::from_str(line).unwrap();
+        let today = serde_json::to_string(&event).unwrap();
+        if today != line {
+            superseded += 1;
+            let later = EVENTS.lines().skip_while(|other| *other != line).any(|other| other == today);
+            assert!(later, "no later line of tests/golden/events.jsonl: {today}");
+        }
     }
+    assert_eq!(superseded, 4, "the flat sign-ins");
 }
 
 #[test]
@@ -91,8 +122,7 @@ fn folded_today() -> Vec<String> {
     let making_room = UserEvent::UserSignedIn {
         session: session(5),
         ends: a_month_later(),
-        credential: credential(1),
-        attempt: 4,
+        password: password(4),
         evicted: Some(session(1)),
         lapsed: vec![session(2)],
     };

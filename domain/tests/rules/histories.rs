@@ -10,7 +10,7 @@ use proptest::prelude::{
 use uuid::Uuid;
 
 use crate::fixture::{
-    ada, credential, end_reused, given, noon, register, registered, rename, session, sign_out,
+    ada, credential, end_reused, given, noon, password, register, registered, rename, session, sign_out,
 };
 
 /// One command of a history. Sessions are named by the sign-in that began them, counted from 0.
@@ -276,8 +276,7 @@ fn a_document_with_all_its_sessions_fits_into_two_write_units() {
         let signed_in = UserEvent::UserSignedIn {
             session: session(number),
             ends: noon() + TimeDelta::days(30),
-            credential: credential(1),
-            attempt: 1_000_000,
+            password: password(1_000_000),
             evicted: None,
             lapsed: vec![],
         };
@@ -298,8 +297,7 @@ proptest! {
         let signed_in = UserEvent::UserSignedIn {
             session: SessionId::new(Uuid::from_u128(number)),
             ends,
-            credential: credential(1),
-            attempt: 1,
+            password: password(1),
             evicted: None,
             lapsed: vec![],
         };

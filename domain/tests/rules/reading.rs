@@ -5,7 +5,9 @@
 use domain::{User, UserEvent};
 use serde_json::{Value, json};
 
-use crate::fixture::{credential, given, registered, renamed, reused, session, signed_in, signed_out};
+use crate::fixture::{
+    a_month_later, credential, given, password, registered, renamed, reused, session, signed_in, signed_out,
+};
 
 fn event(stored: &Value) -> Result<UserEvent, String> {
     serde_json::from_value(stored.clone()).map_err(|error| error.to_string())
@@ -20,10 +22,46 @@ fn an_event_that_this_code_does_not_know_is_refused() {
 fn an_event_that_lacks_a_field_is_refused() {
     let whole = serde_json::to_value(signed_in(1)).unwrap();
     assert_eq!(event(&whole), Ok(signed_in(1)));
-    for field in ["session", "ends", "credential", "attempt"] {
+    for field in ["session", "ends", "password"] {
         let mut stored = whole.clone();
         stored["UserSignedIn"].as_object_mut().unwrap().remove(field).unwrap();
         assert!(event(&stored).is_err(), "{stored} was taken");
+    }
+}
+
+#[test]
+fn the_proof_of_a_password_is_read_in_either_form_and_in_no_mixture_of_them() {
+    let (proof, credential_1) = (serde_json::to_value(password(12)).unwrap(), json!(credential(1)));
+    let sign_in = |fields: &[(&str, &Value)]| {
+        let mut stored =
+            json!({"UserSignedIn": {"session": session(12), "ends": a_month_later().timestamp()}});
+        for (name, value) in fields {
+            stored["UserSignedIn"][name] = (*value).clone();
+        }
+        event(&stored)
+    };
+    let (twelve, null) = (json!(12), json!(null));
+    let whole = [("credential", &credential_1), ("attempt", &twelve)];
+    assert_eq!(sign_in(&[("password", &proof)]), Ok(signed_in(12)));
+    assert_eq!(sign_in(&whole), Ok(signed_in(12)));
+
+    let fuller = json!({"credential": credential(1), "attempt": 12, "since_then": true});
+    let emptier = json!({"credential": credential(1)});
+    let mixtures: [&[(&str, &Value)]; 11] = [
+        &[],
+        &whole[..1],
+        &whole[1..],
+        &[("password", &proof), whole[0], whole[1]],
+        &[("password", &proof), whole[0]],
+        &[("password", &proof), whole[1]],
+        &[("password", &proof), ("attempt", &null)],
+        &[("password", &null), whole[0], whole[1]],
+        &[("password", &fuller)],
+        &[("password", &emptier)],
+        &[whole[0], whole[1], ("since_then", &twelve)],
+    ];
+    for mixture in mixtures {
+        assert!(sign_in(mixture).is_err(), "{mixture:?} was taken");
     }
 }
 

@@ -84,14 +84,7 @@ impl Context<'_> {
                     let identifier = identifiers.item(email, self.user, self.command);
                     companions.push(new(Kind::Identifier, &identifiers.table, "identifier", identifier)?);
                 }
-                UserEvent::UserSignedIn {
-                    session: _,
-                    evicted,
-                    ends: _,
-                    credential: _,
-                    attempt: _,
-                    lapsed: _,
-                } => {
+                UserEvent::UserSignedIn { session: _, ends: _, password: _, evicted, lapsed: _ } => {
                     let Enclosed::Session(session) = self.enclosed else {
                         return Err(Unavailable::because("a sign-in encloses a session"));
                     };

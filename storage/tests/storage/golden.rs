@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use domain::{CredentialId, Email, SessionId, UserEvent, UserId, Version};
+use domain::{CredentialId, Email, SessionId, UserEvent, UserId, VerifiedPassword, Version};
 use serde_json::{Value, json};
 use storage::keys::ServiceKeys;
 use storage::{Counted, Guessed, Lifetimes, Rotation, View};
@@ -145,7 +145,10 @@ async fn what_was_stored_on_the_first_day_is_still_read() {
     assert!(
         matches!(&commits[0].events[0].event, UserEvent::UserRegistered { email, .. } if *email == ada.email)
     );
-    assert!(matches!(&commits[1].events[0].event, UserEvent::UserSignedIn { attempt: 1, .. }));
+    assert!(matches!(
+        &commits[1].events[0].event,
+        UserEvent::UserSignedIn { password: VerifiedPassword { attempt: 1, .. }, .. }
+    ));
     let folded = world.fold(&ada).await.unwrap();
     assert_eq!(world.store.views.read(ada.user).await.unwrap(), View::Of(folded));
     let acting = Some((session(), second(2)));
