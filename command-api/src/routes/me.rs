@@ -44,7 +44,7 @@ pub(crate) struct Profile {
 /// yet, the log is read. Beyond the end of the log it means the latest.
 #[utoipa::path(
     get, path = "/me", tag = "accounts", security(("bearer" = [])),
-    params(("min_version" = Option<u64>, Query, format = "uint64", maximum = 18446744073709551615_u64,
+    params(("min_version" = Option<u64>, Query, format = "uint64", maximum = 18_446_744_073_709_551_615_u64,
         description = "The version to show at least.")),
     responses(
         (status = 200, description = "The profile.", body = Profile, headers(
