@@ -8,7 +8,9 @@ use chrono::TimeDelta;
 use domain::Rejection;
 use serde::Serialize;
 use storage::{Broken, CountError, ExecuteError, ReadError, Unavailable};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response as Documented, ResponseBuilder};
+use utoipa::openapi::{
+    ContentBuilder, Header, Object, Ref, RefOr, Response as Documented, ResponseBuilder, Type,
+};
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::passwords::HashError;
@@ -309,11 +311,15 @@ fn documented(problems: &[(u16, &str)]) -> BTreeMap<String, RefOr<Documented>> {
         .iter()
         .map(|(status, description)| {
             let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-            let response = ResponseBuilder::new()
-                .description(*description)
-                .content("application/problem+json", content)
-                .build();
-            (status.to_string(), RefOr::T(response))
+            let mut response =
+                ResponseBuilder::new().description(*description).content("application/problem+json", content);
+            if *status == 401 {
+                response = response.header("WWW-Authenticate", Header::default());
+            }
+            if *status == 503 {
+                response = response.header("Retry-After", Header::new(Object::with_type(Type::Integer)));
+            }
+            (status.to_string(), RefOr::T(response.build()))
         })
         .collect()
 }

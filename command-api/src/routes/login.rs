@@ -15,13 +15,14 @@ use crate::tokens::{AccessClaims, LIFETIME_SECONDS};
 
 /// A sign-in.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(
     dead_code,
     reason = "the schema of what is read field by field, so that one answer names every fault"
 )]
 pub(crate) struct Login {
     /// The address.
-    #[schema(max_length = 254, example = "ada@example.com")]
+    #[schema(max_length = 254, format = "email", example = "ada@example.com")]
     email: String,
     /// The password.
     #[schema(max_length = 1024, format = Password, example = "correct horse battery")]
@@ -40,8 +41,10 @@ pub(crate) struct SignedIn {
     /// Exchanged for new tokens, once.
     refresh_token: String,
     /// The session.
+    #[schema(format = Uuid)]
     session_id: String,
     /// The user.
+    #[schema(format = Uuid)]
     user_id: String,
     /// The version of the user's log with this sign-in.
     version: u64,
@@ -53,9 +56,21 @@ pub(crate) struct SignedIn {
 #[utoipa::path(
     post, path = "/login", tag = "sessions", request_body = Login,
     responses(
-        (status = 200, description = "Signed in.", body = SignedIn),
+        (status = 200, description = "Signed in.", body = SignedIn, links(
+            ("profile" = (operation_id = "me",
+                parameters(("header.Authorization" = "Bearer {$response.body#/access_token}"),
+                    ("query.min_version" = "$response.body#/version")),
+                description = "The profile, at least as of this sign-in.")),
+            ("refresh" = (operation_id = "refresh",
+                request_body = json!({"refresh_token": "$response.body#/refresh_token"}),
+                description = "New tokens for the session.")),
+            ("sign_out" = (operation_id = "logout",
+                parameters(("header.Authorization" = "Bearer {$response.body#/access_token}")),
+                description = "The end of the session.")),
+        )),
         (status = 401, description = "The address or the password is wrong.",
-            body = ProblemBody, content_type = "application/problem+json"),
+            body = ProblemBody, content_type = "application/problem+json",
+            headers(("WWW-Authenticate" = String, description = "How to sign in. [RFC 6750]"))),
         (status = 429, description = "Too many failed attempts.",
             body = ProblemBody, content_type = "application/problem+json",
             headers(("Retry-After" = u64, description = "Seconds until the next attempt is evaluated."))),

@@ -20,8 +20,10 @@ const VERSION: HeaderName = HeaderName::from_static("annals-version");
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Profile {
     /// The user.
+    #[schema(format = Uuid)]
     user_id: String,
     /// The address the user signs in with.
+    #[schema(format = "email")]
     email: String,
     /// Whether the user has shown that the address is theirs.
     email_verified: bool,
@@ -30,8 +32,10 @@ pub(crate) struct Profile {
     /// `active`.
     status: &'static str,
     /// When the user registered. RFC 3339.
+    #[schema(format = DateTime)]
     created_at: String,
     /// When the profile last changed. RFC 3339.
+    #[schema(format = DateTime)]
     updated_at: String,
 }
 
@@ -41,7 +45,8 @@ pub(crate) struct Profile {
 /// yet, the log is read. Beyond the end of the log it means the latest.
 #[utoipa::path(
     get, path = "/me", tag = "accounts", security(("bearer" = [])),
-    params(("min_version" = Option<u64>, Query, description = "The version to show at least.")),
+    params(("min_version" = Option<u64>, Query, format = "uint64", maximum = 18_446_744_073_709_551_615_u64,
+        description = "The version to show at least.")),
     responses(
         (status = 200, description = "The profile.", body = Profile, headers(
             ("ETag" = String, description = "The version of the last commit that changed the profile."),

@@ -14,6 +14,7 @@ use crate::tokens::{AccessClaims, LIFETIME_SECONDS};
 
 /// A refresh.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(
     dead_code,
     reason = "the schema of what is read field by field, so that one answer names every fault"
@@ -35,8 +36,10 @@ pub(crate) struct Refreshed {
     /// Takes the place of the one presented.
     refresh_token: String,
     /// The session.
+    #[schema(format = Uuid)]
     session_id: String,
     /// The user.
+    #[schema(format = Uuid)]
     user_id: String,
 }
 
@@ -47,7 +50,17 @@ pub(crate) struct Refreshed {
 #[utoipa::path(
     post, path = "/token/refresh", tag = "sessions", request_body = Refresh,
     responses(
-        (status = 200, description = "New tokens.", body = Refreshed),
+        (status = 200, description = "New tokens.", body = Refreshed, links(
+            ("profile" = (operation_id = "me",
+                parameters(("header.Authorization" = "Bearer {$response.body#/access_token}")),
+                description = "The profile.")),
+            ("refresh" = (operation_id = "refresh",
+                request_body = json!({"refresh_token": "$response.body#/refresh_token"}),
+                description = "The next tokens for the session.")),
+            ("sign_out" = (operation_id = "logout",
+                parameters(("header.Authorization" = "Bearer {$response.body#/access_token}")),
+                description = "The end of the session.")),
+        )),
         BodyProblems,
         (status = 400, description = "The token is not good, or its session has ended; or the body is not JSON.",
             body = ProblemBody, content_type = "application/problem+json"),

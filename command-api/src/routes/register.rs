@@ -21,19 +21,25 @@ const MAX_KEY: usize = 255;
 
 /// A registration.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(
     dead_code,
     reason = "the schema of what is read field by field, so that one answer names every fault"
 )]
 pub(crate) struct Register {
     /// The address to sign in with. Compared in lower case.
-    #[schema(max_length = 254, example = "ada@example.com")]
+    #[schema(max_length = 254, format = "email", example = "ada@example.com")]
     email: String,
     /// At least 15 characters, of any kind.
     #[schema(min_length = 15, max_length = 1024, format = Password, example = "correct horse battery")]
     password: String,
     /// What the user wants to be called.
-    #[schema(min_length = 1, max_length = 200, example = "Ada")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        example = "Ada",
+        pattern = r"^\s*[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?\s*$"
+    )]
     name: Option<String>,
 }
 
@@ -41,6 +47,7 @@ pub(crate) struct Register {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Registered {
     /// The user, for ever.
+    #[schema(format = Uuid)]
     user_id: String,
     /// The version of the user's log.
     version: u64,
@@ -54,11 +61,15 @@ pub(crate) struct Registered {
 #[utoipa::path(
     post, path = "/register", tag = "accounts", request_body = Register,
     params(("Idempotency-Key" = Option<String>, Header, max_length = 255,
+        pattern = "^[-!-+.-~]([- -+.-~]*[-!-+.-~])?$",
         description = "Any text of visible ASCII characters without a comma, the same for every try. The password of \
             the first try stands: another try with another password gets the first answer and sets nothing.")),
     responses(
         (status = 201, description = "Registered.", body = Registered,
-            headers(("Location" = String, description = "The profile, for whoever signs in as this user."))),
+            headers(("Location" = String, description = "The profile, for whoever signs in as this user.")),
+            links(("sign_in" = (operation_id = "login",
+                request_body = json!({"email": "$request.body#/email", "password": "$request.body#/password"}),
+                description = "The address and the password are good for a sign-in at once.")))),
         (status = 409, description = "The address is taken.", body = ProblemBody,
             content_type = "application/problem+json"),
         BodyProblems,
@@ -114,7 +125,9 @@ pub(super) async fn register(
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let text = value.to_str().map_err(|_| "must have only visible ASCII characters")?;
+    // A tab is no visible character; the type of headers takes it for one.
+    let text = value.to_str().ok().filter(|text| !text.contains('\t'));
+    let text = text.ok_or("must have only visible ASCII characters")?;
     match text.len() {
         _ if values.next().is_some() => Err("stands there more than once"),
         0 => Err("must not be empty"),

@@ -4,6 +4,8 @@ mod access;
 #[cfg(test)]
 mod forgeries;
 mod members;
+#[cfg(test)]
+mod mutations;
 mod verify;
 
 pub use access::{AccessClaims, AccessTokens, LIFETIME_SECONDS, SigningError};

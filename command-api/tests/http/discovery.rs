@@ -84,6 +84,10 @@ async fn the_document_lists_every_route_with_every_status() {
                     refused,
                     "{path} {status}"
                 );
+                let challenged = response["headers"]["WWW-Authenticate"].is_object();
+                assert_eq!(challenged, status == "401", "{path} {status}");
+                let told_to_wait = response["headers"]["Retry-After"].is_object();
+                assert_eq!(told_to_wait, ["429", "503"].contains(&status.as_str()), "{path} {status}");
             }
             let secured = ["/me", "/logout"].contains(&path.as_str());
             assert_eq!(operation["security"] == json!([{"bearer": []}]), secured, "{path}");
@@ -128,6 +132,48 @@ async fn the_document_refers_to_nothing_that_is_not_in_it() {
     let ids: BTreeSet<&str> =
         operations.iter().map(|operation| operation["operationId"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), operations.len(), "each operation has an id of its own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_links_of_the_document_lead_from_a_registration_to_the_sign_out() {
+    let app = App::start().await;
+    let document = public(&app, "/openapi.json").await;
+    let operations =
+        || document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap());
+    let ids: BTreeSet<&str> =
+        operations().map(|(_, operation)| operation["operationId"].as_str().unwrap()).collect();
+    let mut links = BTreeSet::new();
+    for (_, operation) in operations() {
+        for response in operation["responses"].as_object().unwrap().values() {
+            for (name, link) in response["links"].as_object().into_iter().flatten() {
+                let target = link["operationId"].as_str().unwrap();
+                assert!(ids.contains(target), "{name} leads to {target}");
+                links.insert(format!("{} to {target}", operation["operationId"].as_str().unwrap()));
+            }
+        }
+    }
+    let expected = [
+        "login to logout",
+        "login to me",
+        "login to refresh",
+        "refresh to logout",
+        "refresh to me",
+        "refresh to refresh",
+        "register to login",
+    ];
+    assert!(expected.iter().all(|link| links.contains(*link)), "{links:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_says_which_requests_are_taken() {
+    let app = App::start().await;
+    let document = public(&app, "/openapi.json").await;
+    for schema in ["Register", "Login", "Refresh"] {
+        let schema = &document["components"]["schemas"][schema];
+        assert_eq!(schema["additionalProperties"], false, "unknown fields are refused: {schema}");
+    }
+    let version = &document["paths"]["/me"]["get"]["parameters"][0]["schema"];
+    assert_eq!((&version["minimum"], &version["maximum"]), (&json!(0), &json!(u64::MAX)));
 }
 
 fn collect(value: &Value, references: &mut BTreeSet<String>) {

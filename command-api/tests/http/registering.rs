@@ -142,6 +142,7 @@ async fn a_key_is_one_text_of_1_to_255_ascii_characters() {
         (vec![long.as_bytes()], "must have at most 255 characters"),
         (vec!["schlüssel".as_bytes()], "must have only visible ASCII characters"),
         (vec![&b"\xff"[..]], "must have only visible ASCII characters"),
+        (vec![&b"a\tkey"[..]], "must have only visible ASCII characters"),
         (vec![&b"key,key"[..]], "must not have a comma"),
         (vec![&b","[..]], "must not have a comma"),
         (vec![&b"key"[..], b"key"], "stands there more than once"),

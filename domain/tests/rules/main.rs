@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod decisions;
 #[cfg(test)]
+mod decoding;
+#[cfg(test)]
 mod evolution;
 #[cfg(test)]
 mod fixture;

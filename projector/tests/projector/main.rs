@@ -8,6 +8,8 @@ mod cost;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod garbage;
+#[cfg(test)]
 mod ground;
 #[cfg(test)]
 mod handling;

@@ -10,6 +10,8 @@ mod fixture;
 #[cfg(test)]
 mod forge;
 #[cfg(test)]
+mod garbage;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod guesses;
@@ -21,6 +23,8 @@ mod load;
 mod log;
 #[cfg(test)]
 mod log_size;
+#[cfg(test)]
+mod mutations;
 #[cfg(test)]
 mod outcomes;
 #[cfg(test)]

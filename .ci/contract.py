@@ -1,0 +1,68 @@
+"""What schemathesis needs to know of Annals beyond its document: how to sign in, what an address looks like that is
+taken, and what holds for every answer. It names no route but those by which one registers and signs in."""
+
+import uuid
+
+import requests
+import schemathesis
+from hypothesis import strategies as st
+
+PASSWORD = "correct horse battery"
+
+# Any address that is taken: JSON Schema's `email` allows quoted local parts and hosts without a domain, which are not.
+schemathesis.openapi.format(
+    "email", st.from_regex(r"[a-z][a-z0-9_+-]{0,20}(\.[a-z0-9]{1,5})?@[a-z][a-z0-9]{0,10}\.(com|example)", fullmatch=True)
+)
+# Any password that is taken, whatever NFC makes of it: no code points that combine with others.
+schemathesis.openapi.format(
+    "password", st.text(st.characters(exclude_categories=("Cs", "Mn", "Mc", "Lm", "Lo", "Sk")), min_size=15, max_size=64)
+)
+
+
+def needs_a_session(context):
+    return bool(context.operation.definition.raw.get("security"))
+
+
+@schemathesis.auth(refresh_interval=None).apply_to(needs_a_session)
+class SignedIn:
+    """A session of its own for every request that needs one, since signing out ends it."""
+
+    def get(self, case, context):
+        base = context.operation.schema.get_base_url()
+        user = {"email": f"contract-{uuid.uuid4().hex}@example.com", "password": PASSWORD}
+        requests.post(f"{base}/register", json=user, timeout=10).raise_for_status()
+        answer = requests.post(f"{base}/login", json=user, timeout=10)
+        answer.raise_for_status()
+        return answer.json()["access_token"]
+
+    def set(self, case, token, context):
+        # What a link has brought stays.
+        case.headers.setdefault("Authorization", f"Bearer {token}")
+        # A precondition made up at random never holds. Only what is meant to be right is put right: a bad one stays.
+        conditional = any(parameter.name == "If-Match" for parameter in context.operation.iter_parameters())
+        if conditional and case.meta.generation.mode.is_positive:
+            url = context.operation.schema.get_base_url() + case.formatted_path
+            current = requests.get(url, headers={"Authorization": case.headers["Authorization"]}, timeout=10)
+            case.headers["If-Match"] = current.headers["ETag"]
+
+
+@schemathesis.check
+def every_answer(ctx, response, case):
+    """What no document says of every single answer: the headers that all have, and problems that are problems."""
+    headers = {name.lower(): values[0] for name, values in response.headers.items()}
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["strict-transport-security"] == "max-age=63072000; includeSubDomains"
+    assert headers["cache-control"] in ("no-store", "public, max-age=900")
+    assert uuid.UUID(headers["annals-request-id"]).version == 7
+    status = response.status_code
+    if status >= 400:
+        assert headers["content-type"] == "application/problem+json"
+        assert headers["cache-control"] == "no-store"
+        assert ("www-authenticate" in headers) == (status == 401)
+        assert ("retry-after" in headers) == (status in (429, 503))
+        assert ("allow" in headers) == (status == 405)
+        if response.request.method != "HEAD":
+            problem = response.json()
+            assert problem["type"].startswith("urn:annals:problem:")
+            assert problem["status"] == status and problem["title"]
+            assert ("errors" in problem) == (status == 422)
