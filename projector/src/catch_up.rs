@@ -154,7 +154,7 @@ impl ReadModel {
             tracing::error!(%user, view = version.number(), log = end.number(), "the log ends before its view");
             return Ok(Some(CaughtUp::BeyondLog));
         }
-        Ok(match self.views.put(user, &snapshot, replacing).await? {
+        Ok(match self.views.put_after(user, &snapshot, replacing, stored.marks).await? {
             Put::Written => Some(done(CaughtUp::Projected)),
             Put::Lost => None,
         })
@@ -188,7 +188,7 @@ impl ReadModel {
     /// One user's view.
     pub(crate) async fn view(&self, user: UserId, consistent: bool) -> Result<StoredView, Unavailable> {
         let mut views = self.views.read_all(&[user], consistent).await?;
-        Ok(views.pop().unwrap_or(StoredView { user, view: View::Absent, parked: None }))
+        Ok(views.pop().unwrap_or(StoredView { user, view: View::Absent, parked: None, marks: 0 }))
     }
 }
 

@@ -9,6 +9,7 @@ mod identifiers;
 mod items;
 pub mod keys;
 mod log;
+mod parking;
 mod retry;
 mod seal;
 mod sessions;
@@ -24,6 +25,7 @@ pub use identifiers::{Identifier, IdentifierCursor, IdentifierKey, IdentifierPag
 pub use log::{
     Commit, CommitHash, EventLog, Head, LogScan, Metadata, Recorded, Scanned, Segment, Snapshot, version_of,
 };
+pub use parking::Parked;
 pub use retry::NO_NEW_TRY_AFTER;
 pub use seal::OpenError;
 pub use sessions::{
@@ -32,5 +34,5 @@ pub use sessions::{
 };
 pub use store::{Loaded, Store};
 pub use vault::{DataKey, Vault, VerifierKeys, WrappingKeys};
-pub use views::{Parked, Put, Replacing, StoredView, TornView, View, ViewCursor, ViewKeys, ViewPage, Views};
+pub use views::{Put, Replacing, StoredView, TornView, View, ViewCursor, ViewKeys, ViewPage, Views};
 pub use write::{Appended, Enclosed, ExecuteError, Intent};

@@ -5,22 +5,18 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use chrono::{DateTime, SecondsFormat, Utc};
 use domain::{FOLD, User, UserId, Version};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Broken, Unavailable};
+use crate::error::Unavailable;
 use crate::items::{Item, Wanted, b, batch_get, n, number, octets, s, text};
 use crate::keys::{KeyId, Ring, Secret};
 use crate::log::{CommitHash, Head, Snapshot};
+use crate::parking::{Parked, mark, marks};
 use crate::seal::{Binding, Purpose, open, seal, user_key};
-
-/// The sparse index of the parked.
-const PARKED: &str = "parked";
 
 /// What seals views.
 #[derive(Debug, Clone)]
@@ -32,7 +28,7 @@ pub struct ViewKeys {
 /// The views table.
 #[derive(Debug, Clone)]
 pub struct Views {
-    client: Client,
+    pub(crate) client: Client,
     pub(crate) table: String,
     keys: ViewKeys,
     fold: u32,
@@ -65,15 +61,8 @@ pub struct StoredView {
     pub view: View,
     /// Whether the user is parked, and why.
     pub parked: Option<Parked>,
-}
-
-/// The mark of a user whose log could not be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parked {
-    /// Since when; RFC 3339.
-    pub since: String,
-    /// The code of what is [`Broken`].
-    pub reason: String,
+    /// How often the user has been parked.
+    pub marks: u64,
 }
 
 /// A view that does not open, as it was read, so that nothing but it is replaced.
@@ -114,7 +103,7 @@ pub struct ViewPage {
 
 /// A place in the views table.
 #[derive(Debug, Clone)]
-pub struct ViewCursor(Item);
+pub struct ViewCursor(pub(crate) Item);
 
 #[derive(Serialize, Deserialize)]
 struct Document<U> {
@@ -182,24 +171,6 @@ impl Views {
         Ok(ViewPage { views, malformed, next: answer.last_evaluated_key.map(ViewCursor) })
     }
 
-    /// One page of the parked users, from the sparse index of their marks: eventually consistent.
-    pub async fn parked(
-        &self,
-        from: Option<ViewCursor>,
-    ) -> Result<(Vec<(UserId, Parked)>, Option<ViewCursor>), Unavailable> {
-        let answer = self
-            .client
-            .scan()
-            .table_name(&self.table)
-            .index_name(PARKED)
-            .set_exclusive_start_key(from.map(|ViewCursor(key)| key))
-            .send()
-            .await?;
-        let items = answer.items.unwrap_or_default();
-        let marked = items.iter().filter_map(|item| Some((user_of(item)?, mark(item)?))).collect();
-        Ok((marked, answer.last_evaluated_key.map(ViewCursor)))
-    }
-
     /// Deletes the view of a user who has no log, unless it has changed since it was read.
     pub async fn sweep(&self, stored: &StoredView) -> Result<(), Unavailable> {
         let version = match &stored.view {
@@ -227,51 +198,10 @@ impl Views {
         }
     }
 
-    /// Marks a user whose log cannot be read, unless the view has moved on since it was read at version `seen`
-    /// ([`Version::NONE`]: there was none), which is [`Put::Lost`]. The first mark's time stays.
-    pub async fn park(
-        &self,
-        user: UserId,
-        seen: Version,
-        broken: &Broken,
-        now: DateTime<Utc>,
-    ) -> Result<Put, Unavailable> {
-        let marked = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(view_key(user)))
-            .update_expression(
-                "SET #parked = if_not_exists(#parked, :now), #reason = :reason, \
-                 #version = if_not_exists(#version, :seen), #fold = if_not_exists(#fold, :fold)",
-            )
-            .condition_expression("attribute_not_exists(#version) OR #version = :seen")
-            .expression_attribute_names("#parked", "parked")
-            .expression_attribute_names("#reason", "parked_reason")
-            .expression_attribute_names("#version", "version")
-            .expression_attribute_names("#fold", "fold")
-            .expression_attribute_values(":now", s(now.to_rfc3339_opts(SecondsFormat::Millis, true)))
-            .expression_attribute_values(":reason", s(broken.code()))
-            .expression_attribute_values(":seen", n(seen))
-            .expression_attribute_values(":fold", n(self.fold))
-            .send()
-            .await;
-        match marked {
-            Ok(_) => Ok(Put::Written),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(Put::Lost)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
     fn stored(&self, user: UserId, item: Option<Item>) -> StoredView {
         let parked = item.as_ref().and_then(mark);
-        StoredView { user, view: self.open(user, item), parked }
+        let marks = item.as_ref().and_then(marks).unwrap_or_default();
+        StoredView { user, view: self.open(user, item), parked, marks }
     }
 
     /// What an item of the table is worth.
@@ -281,6 +211,9 @@ impl Views {
         else {
             return View::Torn(TornView(item));
         };
+        if marks(&item).is_none() {
+            return View::Torn(TornView(item));
+        }
         if fold != self.fold || version == Version::NONE {
             return View::Foreign { version, fold };
         }
@@ -296,12 +229,27 @@ impl Views {
         Some(Snapshot { user: document.user, head: Head { version, hash: CommitHash(hash) } })
     }
 
-    /// Puts a document, on condition of what it may replace. A mark of parking goes with the view it replaces.
+    /// Puts a document without having read the view, on condition of what it may replace, and that the user was never
+    /// parked.
     pub async fn put(
         &self,
         user: UserId,
         snapshot: &Snapshot,
         replacing: Replacing,
+    ) -> Result<Put, Unavailable> {
+        self.put_after(user, snapshot, replacing, 0).await
+    }
+
+    /// Puts a document, on condition of what it may replace, and that the user was not parked since `marks` were read.
+    ///
+    /// A mark goes with the view it stands on, but not with a log read before it: the record of the commit that could
+    /// not be read counts as handled, so the mark would be gone, and nothing would come again.
+    pub async fn put_after(
+        &self,
+        user: UserId,
+        snapshot: &Snapshot,
+        replacing: Replacing,
+        marks: u64,
     ) -> Result<Put, Unavailable> {
         let version = snapshot.head.version;
         let document = Document { user: &snapshot.user, head: STANDARD_NO_PAD.encode(snapshot.head.hash.0) };
@@ -319,6 +267,11 @@ impl Views {
             .item("sealed", b(sealed))
             .expression_attribute_names("#version", "version")
             .expression_attribute_names("#fold", "fold");
+        let as_read = match (&replacing, marks) {
+            (Replacing::Torn(_), _) => None,
+            (_, 0) => Some("attribute_not_exists(#marks)"),
+            (_, _) => Some("#marks = :marks"),
+        };
         let request = match replacing {
             Replacing::Older => request
                 .condition_expression(
@@ -342,6 +295,7 @@ impl Views {
                     ("version", "#version", ":version"),
                     ("fold", "#fold", ":fold"),
                     ("sealed", "#sealed", ":sealed"),
+                    ("marks", "#marks", ":marks_read"),
                 ] {
                     condition.push(match torn.get(name) {
                         Some(read) => {
@@ -356,6 +310,17 @@ impl Views {
                     .expression_attribute_names("#sealed", "sealed")
             }
         };
+        let mut request = request.expression_attribute_names("#marks", "marks");
+        if let (Some(as_read), Some(condition)) = (as_read, request.get_condition_expression()) {
+            let condition = format!("({condition}) AND {as_read}");
+            request = request.condition_expression(condition);
+            if marks > 0 {
+                request = request.expression_attribute_values(":marks", n(marks));
+            }
+        }
+        if marks > 0 {
+            request = request.item("marks", n(marks));
+        }
         match request.send().await {
             Ok(_) => Ok(Put::Written),
             Err(error)
@@ -379,11 +344,6 @@ impl Views {
             also: &[&version, &fold],
         })
     }
-}
-
-fn mark(item: &Item) -> Option<Parked> {
-    let reason = text(item, "parked_reason").unwrap_or_default().to_owned();
-    Some(Parked { since: text(item, "parked").ok()?.to_owned(), reason })
 }
 
 /// Whose an item is, by its key: an id in the one form in which it is looked up.

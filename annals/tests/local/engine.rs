@@ -46,6 +46,20 @@ async fn what_was_written_is_there_after_a_stop_and_a_start() {
 }
 
 #[tokio::test]
+async fn what_a_killed_first_start_left_unfinished_is_thrown_away() {
+    let data = tempfile::tempdir().unwrap();
+    for rest in ["", "-wal", "-shm"] {
+        std::fs::write(data.path().join(format!("dynamodb.sqlite.new{rest}")), "half of a table").unwrap();
+    }
+    assert!(!LocalEngine::has_data(data.path()));
+    let engine = LocalEngine::open(data.path()).await.unwrap();
+    put(&engine, "commit-0000000001").await;
+    assert_eq!(items(&engine).await, 1);
+    let mut left = std::fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!left.any(|name| name.to_string_lossy().contains(".new")));
+}
+
+#[tokio::test]
 async fn data_in_use_is_refused_to_a_second_engine_by_name() {
     let data = tempfile::tempdir().unwrap();
     let _engine = LocalEngine::open(data.path()).await.unwrap();

@@ -48,8 +48,18 @@ impl Client {
         self.try_login(email).await.unwrap()
     }
 
+    /// Registers in a way that can be said again: with a key that tells that two requests are one.
+    pub(crate) async fn try_register_once(&self, email: &str, key: &str) -> Result<Answer, reqwest::Error> {
+        let request = self.http.post(format!("{}/register", self.url)).header("Idempotency-Key", key);
+        answer(request.json(&json!({"email": email, "password": PASSWORD}))).await
+    }
+
     pub(crate) async fn refresh(&self, token: &str) -> Answer {
-        self.try_post("/token/refresh", json!({ "refresh_token": token })).await.unwrap()
+        self.try_refresh(token).await.unwrap()
+    }
+
+    pub(crate) async fn try_refresh(&self, token: &str) -> Result<Answer, reqwest::Error> {
+        self.try_post("/token/refresh", json!({ "refresh_token": token })).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -66,7 +76,11 @@ impl Client {
     }
 
     pub(crate) async fn logout(&self, access_token: &str) -> Answer {
-        answer(self.http.post(format!("{}/logout", self.url)).bearer_auth(access_token)).await.unwrap()
+        self.try_logout(access_token).await.unwrap()
+    }
+
+    pub(crate) async fn try_logout(&self, access_token: &str) -> Result<Answer, reqwest::Error> {
+        answer(self.http.post(format!("{}/logout", self.url)).bearer_auth(access_token)).await
     }
 
     /// Registers users and signs each in; their ids.

@@ -123,11 +123,13 @@ impl ReadModel {
         now: DateTime<Utc>,
     ) -> Result<Settled, Unavailable> {
         let user = scanned.user;
+        // Until the view has been read. A mark put since the log was scanned must stay.
+        let mut marks = 0;
         for _ in 0..TRIES {
             match &scanned.outcome {
                 Ok(snapshot) if snapshot.head.version == Version::NONE => return Ok(Settled::NoLog),
                 Ok(snapshot) => {
-                    if self.views.put(user, snapshot, replacing).await? == Put::Written {
+                    if self.views.put_after(user, snapshot, replacing, marks).await? == Put::Written {
                         return Ok(Settled::Written);
                     }
                 }
@@ -142,6 +144,7 @@ impl ReadModel {
                 }
             }
             let stored = self.view(user, true).await?;
+            marks = stored.marks;
             scanned = self.log.fold(user).await?;
             if let Ok(snapshot) = &scanned.outcome {
                 match Standing::of(&stored, snapshot, self.views.fold()) {

@@ -95,15 +95,57 @@ async fn a_parked_user_is_marked_until_a_later_document_comes() {
     let later = Broken::UnknownEvent(Version::new(3));
     views.park(ada.user, Version::NONE, &later, crate::fixture::second(9)).await.unwrap();
     assert_eq!(parked().await.parked, mark("2100-11-22T12:00:00.250Z", "unknown-event"));
-    assert_eq!(put(&world, &ada, &second, Replacing::Older).await, Put::Written);
+    let put = async |snapshot: &Snapshot, marks: u64| {
+        views.put_after(ada.user, snapshot, Replacing::Older, marks).await.unwrap()
+    };
+    assert_eq!(put(&second, parked().await.marks).await, Put::Written);
     assert_eq!((parked().await.parked, parked().await.view), (None, View::Of(second.clone())));
     // A view that has moved on since is not marked; the one that was read is, and stays of use.
     views.park(ada.user, Version::new(1), &later, noon()).await.unwrap();
     assert_eq!(parked().await.parked, None);
     views.park(ada.user, Version::new(2), &later, noon()).await.unwrap();
     assert_eq!((parked().await.parked.is_some(), parked().await.view), (true, View::Of(second)));
-    assert_eq!(put(&world, &ada, &third, Replacing::Older).await, Put::Written);
+    assert_eq!(put(&third, parked().await.marks).await, Put::Written);
     assert_eq!(parked().await.parked, None);
+}
+
+/// The trace is that of `models::catch_up` without its guard `MarkRead`.
+#[tokio::test]
+async fn a_document_made_of_a_log_read_before_a_mark_does_not_take_the_mark_away() {
+    let (world, ada, [first, second, third]) = three().await;
+    let views = &world.store.views;
+    let stored = async || views.read_all(&[ada.user], true).await.unwrap().remove(0);
+    let put = async |snapshot: &Snapshot, replacing: Replacing, marks: u64| {
+        views.put_after(ada.user, snapshot, replacing, marks).await.unwrap()
+    };
+    for (version, before, after) in [(1, &first, &second), (2, &second, &third)] {
+        // Whoever puts this one has read the view and the log by now; then another meets what it cannot read.
+        let marks = stored().await.marks;
+        assert_eq!(put(before, Replacing::Older, marks).await, Put::Written);
+        views.park(ada.user, Version::new(version), &Broken::NoVault, noon()).await.unwrap();
+        for replacing in [Replacing::Older, Replacing::OlderOrEqual] {
+            assert_eq!(put(after, replacing.clone(), marks).await, Put::Lost, "{replacing:?}");
+            assert_eq!(put(after, replacing, 0).await, Put::Lost);
+        }
+        assert!(stored().await.parked.is_some());
+        // Who has seen the mark, and the log after it, does.
+        assert_eq!(put(before, Replacing::OlderOrEqual, stored().await.marks).await, Put::Written);
+        assert!(stored().await.parked.is_none());
+    }
+    assert_eq!(stored().await.marks, 2, "no two marks of a user are alike");
+    assert_eq!(put(&third, Replacing::Older, 1).await, Put::Lost);
+}
+
+#[tokio::test]
+async fn a_count_of_marks_that_is_none_makes_a_torn_view() {
+    let (world, ada, [_, second, third]) = three().await;
+    put(&world, &ada, &second, Replacing::Older).await;
+    let update = world.raw.update_item().table_name(&world.tables.views);
+    let update = update.key("user", text(&ada.user.to_string())).update_expression("SET marks = :marks");
+    update.expression_attribute_values(":marks", text("many")).send().await.unwrap();
+    let View::Torn(torn) = world.store.views.read(ada.user).await.unwrap() else { panic!("it is of use") };
+    assert_eq!(put(&world, &ada, &third, Replacing::Torn(torn)).await, Put::Written);
+    assert_eq!(world.store.views.read(ada.user).await.unwrap(), View::Of(third));
 }
 
 #[tokio::test]

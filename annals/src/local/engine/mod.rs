@@ -4,6 +4,7 @@
 //! a page in the developer's browser that knew its address could read and write the tables. See `address::listen`.
 
 mod address;
+mod founding;
 mod records;
 
 use std::fs::{File, TryLockError};
@@ -158,6 +159,10 @@ impl LocalEngine {
         // The last server may have been killed; until this one announces itself there is nobody to talk to.
         address::withdraw(data);
         let file = data.join(DATA_FILE);
+        // Data that go with this process need not outlive a kill.
+        if temporary.is_none() && !file.exists() {
+            founding::found(data, &file).await?;
+        }
         let database = Database::new(&file.to_string_lossy())
             .map_err(|error| EngineError::Data(data.to_owned(), Box::new(error)))?;
         records::index(&file).map_err(|error| EngineError::Prepare(data.to_owned(), error))?;

@@ -22,6 +22,18 @@ pub(super) fn index(file: &Path) -> rusqlite::Result<()> {
     )
 }
 
+/// Brings everything that was written into the file itself, so that it can be moved alone.
+pub(super) fn gather(file: &Path) -> rusqlite::Result<()> {
+    let busy: bool = connect(file)?.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy {
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+            None,
+        ));
+    }
+    Ok(())
+}
+
 /// Removes the records written before this time, and says how many. It looks at the oldest only, and stops at the
 /// first lot with nothing old in it.
 pub(super) fn trim(file: &Path, before: SystemTime) -> rusqlite::Result<usize> {
