@@ -14,13 +14,19 @@ use crate::service::{Service, new_id};
 
 /// What is to be changed. What is left out stays; null takes away. [RFC 7396]
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(
     dead_code,
     reason = "the schema of what is read field by field, so that one answer names every fault"
 )]
 pub(crate) struct ProfilePatch {
     /// What the user wants to be called.
-    #[schema(min_length = 1, max_length = 200, example = "Ada Lovelace")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        example = "Ada Lovelace",
+        pattern = r"^\s*[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?\s*$"
+    )]
     name: Option<String>,
 }
 
