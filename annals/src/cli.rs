@@ -29,6 +29,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Show every event of a user, in order.
     History(HistoryArgs),
+    /// List every user whose log cannot be read, and what to do; exit with 1 if there are any.
+    Parked(ParkedArgs),
     /// Hold the read model and the identifiers against the log; exit with 1 if they differ.
     Verify(VerifyArgs),
     /// Build the read model anew from the log; may run beside a server.
@@ -84,6 +86,17 @@ pub struct HistoryArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
     /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `parked`.
+#[derive(Debug, Clone, Args)]
+pub struct ParkedArgs {
+    /// Where the data is.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// How to report: with `--json`, one object a user.
     #[command(flatten)]
     pub report: ReportArgs,
 }

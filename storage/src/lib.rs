@@ -31,6 +31,6 @@ pub use sessions::{
     SessionKeys, Sessions, TokenError,
 };
 pub use store::{Loaded, Store};
-pub use vault::{DataKey, Vault, VerifierKeys, WrappingKeys};
+pub use vault::{DataKey, Vault, VerifierKeys, WrappingKeys, is_vault};
 pub use views::{Parked, Put, Replacing, StoredView, TornView, View, ViewCursor, ViewKeys, ViewPage, Views};
 pub use write::{Appended, Enclosed, ExecuteError, Intent};

@@ -1,12 +1,14 @@
 //! The operator's commands, on the data of a running server or on what it left.
 
 mod history;
+mod parked;
 mod rebuild;
 mod repair;
 mod report;
 mod verify;
 
 pub(crate) use history::history;
+pub(crate) use parked::parked;
 pub(crate) use rebuild::rebuild;
 pub(crate) use repair::repair;
 pub(crate) use verify::verify;

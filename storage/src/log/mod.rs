@@ -134,13 +134,10 @@ impl EventLog {
         let mut start = None;
         loop {
             let page = self.page(user, from.version, start).await?;
-            let mut commits = Vec::with_capacity(page.items.len());
-            for item in &page.items {
-                if text(item, "item")? == VAULT {
-                    vault = Some(Vault::from_item(item)?);
-                } else {
-                    commits.push(StoredCommit::from_item(item)?);
-                }
+            let (vaults, commits): (Vec<&Item>, Vec<&Item>) =
+                page.items.iter().partition(|item| text(item, "item") == Ok(VAULT));
+            if let Some(item) = vaults.first() {
+                vault = Some(Vault::from_item(item)?);
             }
             if key.is_none() && !commits.is_empty() {
                 // The vault comes behind the last commit: on a later page, if there is one.
@@ -151,8 +148,10 @@ impl EventLog {
             }
             if let Some(key) = &key {
                 let mut walk = Walk { head, key: key.clone() };
-                for commit in &commits {
-                    let opened = walk.step(commit, &self.keys)?;
+                // One after the other, so that the first that is broken is the one that is named.
+                for item in commits {
+                    let commit = StoredCommit::from_item(item, walk.head.version.next())?;
+                    let opened = walk.step(&commit, &self.keys)?;
                     visit(&opened, walk.head.hash);
                 }
                 head = walk.head;
@@ -223,12 +222,8 @@ pub(crate) fn key(user: UserId, sort_key: &str) -> Item {
 }
 
 impl Walk {
-    /// Opens the next commit, which must be the one after the head, and moves the head to it.
+    /// Opens the next commit and moves the head to it.
     pub(crate) fn step(&mut self, commit: &StoredCommit, keys: &WrappingKeys) -> Result<Commit, Broken> {
-        let expected = self.head.version.next();
-        if commit.version != expected {
-            return Err(Broken::Gap { expected, found: commit.version });
-        }
         let opened = commit.open(self.head.hash, &keys.deployment, &self.key)?;
         self.head = Head { version: commit.version, hash: commit.hash() };
         Ok(opened)

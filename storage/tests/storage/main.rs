@@ -8,8 +8,6 @@ mod budget;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
-mod forge;
-#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod guesses;
