@@ -28,4 +28,6 @@ mod stopping;
 #[cfg(test)]
 mod story;
 #[cfg(test)]
+mod tampering;
+#[cfg(test)]
 mod traffic;

@@ -20,4 +20,6 @@ mod repairing;
 #[cfg(test)]
 mod settings;
 #[cfg(test)]
+mod tampering;
+#[cfg(test)]
 mod verifying;

@@ -22,6 +22,8 @@ mod log_size;
 #[cfg(test)]
 mod outcomes;
 #[cfg(test)]
+mod past;
+#[cfg(test)]
 mod plaintext;
 #[cfg(test)]
 mod session_rows;
