@@ -30,4 +30,6 @@ mod story;
 #[cfg(test)]
 mod tampering;
 #[cfg(test)]
+mod time_travel;
+#[cfg(test)]
 mod traffic;
