@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use axum::http::Uri;
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand};
 use command_api::passwords::HashParams;
 use storage::Segment;
@@ -29,6 +30,10 @@ pub enum Command {
     Serve(ServeArgs),
     /// Show every event of a user, in order.
     History(HistoryArgs),
+    /// List every user whose log cannot be read, and what to do; exit with 1 if there are any.
+    Parked(ParkedArgs),
+    /// Show a user as they are, or as they were.
+    State(StateArgs),
     /// Hold the read model and the identifiers against the log; exit with 1 if they differ.
     Verify(VerifyArgs),
     /// Build the read model anew from the log; may run beside a server.
@@ -80,6 +85,40 @@ pub struct ServeArgs {
 pub struct HistoryArgs {
     /// The user's id or address.
     pub user: String,
+    /// Where the data is.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `parked`.
+#[derive(Debug, Clone, Args)]
+pub struct ParkedArgs {
+    /// Where the data is.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// How to report: with `--json`, one object a user.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `state`.
+#[derive(Debug, Clone, Args)]
+pub struct StateArgs {
+    /// The user's id or address; the address they have now.
+    pub user: String,
+    /// As of this time: RFC 3339, such as 2026-11-22T17:22:53.182Z, or a day, which means its first moment in UTC.
+    ///
+    /// That is the state after the last commit whose time is not later. The order of a log is that of its versions,
+    /// while clocks may run backwards: what comes before that commit in the log had happened by then, whatever time it
+    /// bears.
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "version")]
+    pub at: Option<DateTime<Utc>>,
+    /// As of this version: after the commit of this number.
+    #[arg(long, value_name = "N")]
+    pub version: Option<u64>,
     /// Where the data is.
     #[command(flatten)]
     pub place: PlaceArgs,
@@ -146,6 +185,15 @@ fn endpoint(text: &str) -> Result<String, &'static str> {
     }
 }
 
+fn time(text: &str) -> Result<DateTime<Utc>, &'static str> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    let day = text.parse::<NaiveDate>().ok().filter(|day| day.to_string() == text);
+    day.map(|day| day.and_time(NaiveTime::MIN).and_utc())
+        .ok_or("must be a time such as 2026-11-22T17:22:53Z, or a day")
+}
+
 fn segment(text: &str) -> Result<Segment, String> {
     let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
     match numbers {
@@ -161,7 +209,7 @@ fn segment(text: &str) -> Result<Segment, String> {
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
-    use super::{Cli, Command, endpoint, segment};
+    use super::{Cli, Command, endpoint, segment, time};
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -196,6 +244,16 @@ mod tests {
         }
         for wrong in ["", "garbage", "127.0.0.1:8000", "ftp://a", "http://", "http://a/b", "http://a/?b"] {
             assert!(endpoint(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_a_moment_or_the_beginning_of_a_day() {
+        let moment = |text: &str| time(text).map(|time| time.timestamp_millis());
+        assert_eq!(moment("1970-01-02"), Ok(86_400_000));
+        assert_eq!(moment("1970-01-02T01:00:00.250+01:00"), Ok(86_400_250));
+        for wrong in ["", "now", "1970", "1970-1-2", "1970-02-30", "1970-01-02T00:00:00", "+1970-01-02"] {
+            assert!(time(wrong).is_err(), "{wrong}");
         }
     }
 

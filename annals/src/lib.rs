@@ -32,6 +32,8 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     Ok(match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::serve(&args).await.map(|()| ExitCode::SUCCESS)?,
         Command::History(args) => operate::history(&args).await?,
+        Command::Parked(args) => operate::parked(&args).await?,
+        Command::State(args) => operate::state(&args).await?,
         Command::Verify(args) => operate::verify(&args).await?,
         Command::Rebuild(args) => operate::rebuild(&args).await?,
         Command::Repair(args) => operate::repair(&args).await?,

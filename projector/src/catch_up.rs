@@ -116,48 +116,63 @@ impl ReadModel {
                 return Ok(Some(CaughtUp::OfHigherFold));
             }
             View::Absent | View::Foreign { .. } => (Snapshot::default(), Replacing::Older),
-            // A mark of parking goes with the view it stands on, even if no commit has come since.
-            View::Of(snapshot) if stored.parked.is_some() => (snapshot.clone(), Replacing::OlderOrEqual),
+            // A mark of parking goes with the view it stands on, even if no commit has come since; and only if all of
+            // the log can be read, for what is broken may lie before the version that the view shows.
+            View::Of(_) if stored.parked.is_some() => (Snapshot::default(), Replacing::OlderOrEqual),
             View::Of(snapshot) => (snapshot.clone(), Replacing::Older),
             View::Torn(torn) => {
-                tracing::warn!(%user, "a view does not open; it is made again from the first commit");
+                tracing::error!(alarm = "torn-view", %user, "a view does not open; it is made again from the log");
                 (Snapshot::default(), Replacing::Torn(torn.clone()))
             }
         };
         let seen = snapshot.head.version;
-        match self.log.advance(user, &mut snapshot, None).await {
-            Ok(_) => {}
+        let shown = match &stored.view {
+            View::Of(snapshot) => snapshot.head.version,
+            View::Foreign { version, .. } => *version,
+            View::Absent | View::Torn(_) => Version::NONE,
+        };
+        let broken = match self.log.advance(user, &mut snapshot, None).await {
+            // The vault lies behind the last commit, so a log that has one shows it, even if nothing is new.
+            Ok(None) if snapshot.head.version > Version::NONE => Some(Broken::NoVault),
+            Ok(_) => None,
             Err(ReadError::Unavailable(error)) => return Err(error.into()),
-            Err(ReadError::Broken(broken)) => {
-                return Ok(match self.park(stored, &broken, now).await? {
-                    Put::Written => Some(CaughtUp::Parked),
-                    Put::Lost => None,
-                });
-            }
+            Err(ReadError::Broken(broken)) => Some(broken),
+        };
+        if let Some(broken) = broken {
+            return Ok(match self.park(stored, &broken, now).await? {
+                Put::Written => Some(CaughtUp::Parked),
+                Put::Lost => None,
+            });
         }
         let end = snapshot.head.version;
         let done = |otherwise| if end < named { gone(user, named, end) } else { otherwise };
         if end == Version::NONE {
             // There is nothing to show, and nothing to be parked for.
-            if stored.parked.is_some() && matches!(stored.view, View::Foreign { version: Version::NONE, .. })
-            {
-                self.views.sweep(stored).await?;
-            }
+            self.free_of_mark(stored).await?;
             return Ok(Some(done(CaughtUp::Current)));
         }
         if end == seen && stored.parked.is_none() {
             return Ok(Some(done(CaughtUp::Current)));
         }
-        if let View::Foreign { version, .. } = stored.view
-            && version > end
-        {
-            tracing::error!(%user, view = version.number(), log = end.number(), "the log ends before its view");
+        if shown > end {
+            let (alarm, view, log) = ("log-cut-off", shown.number(), end.number());
+            tracing::error!(alarm, %user, view, log, "the log ends before its view");
             return Ok(Some(CaughtUp::BeyondLog));
         }
         Ok(match self.views.put_after(user, &snapshot, replacing, stored.marks).await? {
             Put::Written => Some(done(CaughtUp::Projected)),
             Put::Lost => None,
         })
+    }
+
+    /// Deletes a mark that stands where there is no view, unless a view has come since. Says whether it was one.
+    pub(crate) async fn free_of_mark(&self, stored: &StoredView) -> Result<bool, Unavailable> {
+        let is_mark = stored.parked.is_some()
+            && matches!(stored.view, View::Foreign { version: Version::NONE, fold } if fold <= self.views.fold());
+        if is_mark {
+            self.views.sweep(stored).await?;
+        }
+        Ok(is_mark)
     }
 
     /// Marks a user whose log cannot be read, unless the view has moved on since it was read.
@@ -180,7 +195,9 @@ impl ReadModel {
         };
         let put = self.views.park(user, seen, broken, now).await?;
         if put == Put::Written {
-            tracing::error!(%user, code = broken.code(), "parked: the log cannot be read");
+            let (alarm, code) = ("parked", broken.code());
+            let version = broken.version().map(Version::number);
+            tracing::error!(alarm, %user, code, version, "parked: the log cannot be read");
         }
         Ok(put)
     }
@@ -194,7 +211,8 @@ impl ReadModel {
 
 /// Says that a commit was named and is not in the log.
 fn gone(user: UserId, named: Version, end: Version) -> CaughtUp {
-    tracing::error!(%user, version = named.number(), log = end.number(), "a commit is gone from the log");
+    let (alarm, version, log) = ("commit-gone", named.number(), end.number());
+    tracing::error!(alarm, %user, version, log, "a commit is gone from the log");
     CaughtUp::CommitGone
 }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use domain::{UserId, Version};
 use futures::{StreamExt as _, stream};
 use serde_dynamo::AttributeValue;
-use storage::{StoredView, version_of};
+use storage::{StoredView, is_vault, version_of};
 
 use crate::catch_up::{CatchUpError, CaughtUp, ReadModel, with_causes};
 
@@ -98,12 +98,17 @@ fn named(records: &[EventRecord]) -> Vec<Named> {
 }
 
 /// The user and the commit that a record says was appended. One that was removed tells no version, but that the log
-/// may have become readable. `None` for other items.
+/// may have become readable; and a vault that was removed, which nothing of ours does, that it no longer is. `None` for
+/// other items.
 fn commit(record: &EventRecord) -> Option<(UserId, Version)> {
     let key = |name: &str| match record.change.keys.get(name) {
         Some(AttributeValue::S(text)) => Some(text.as_str()),
         _ => None,
     };
-    let (user, version) = (key("user")?.parse().ok()?, version_of(key("item")?)?);
-    Some((user, if record.event_name == "REMOVE" { Version::NONE } else { version }))
+    let (user, item, removed) = (key("user")?.parse().ok()?, key("item")?, record.event_name == "REMOVE");
+    if removed && is_vault(item) {
+        return Some((user, Version::NONE));
+    }
+    let version = version_of(item)?;
+    Some((user, if removed { Version::NONE } else { version }))
 }

@@ -47,6 +47,9 @@ pub enum Broken {
     /// An attribute of an item is missing or of the wrong type.
     #[error("the attribute {0} is missing or malformed")]
     Attribute(&'static str),
+    /// An attribute of a commit is missing or of the wrong type, or an item that is no commit lies in its place.
+    #[error("the attribute {1} of commit {0} is missing or malformed")]
+    CommitAttribute(Version, &'static str),
     /// The user's data key did not open.
     #[error("the data key does not open")]
     DataKey(#[source] OpenError),
@@ -62,15 +65,18 @@ pub enum Broken {
 }
 
 impl Broken {
-    /// A word for the kind of damage, for marks, metrics and logs; never data of the user.
+    /// A word for the kind of damage, for marks, metrics and logs; never data of the user. Marks hold it: a word is
+    /// never given another meaning.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Gap { .. } => "gap",
             Self::NoVault => "no-vault",
-            Self::Attribute(_) => "attribute",
-            Self::DataKey(_) => "data-key",
+            Self::Attribute(_) | Self::CommitAttribute(..) => "attribute",
+            Self::DataKey(OpenError::NewerForm(_)) | Self::Commit(_, OpenError::NewerForm(_)) => "newer-form",
+            Self::DataKey(OpenError::UnknownKey(_)) => "unknown-key",
+            Self::DataKey(OpenError::Form | OpenError::Broken) => "data-key",
             Self::Verifier(_) => "verifier",
-            Self::Commit(..) => "seal",
+            Self::Commit(_, OpenError::Form | OpenError::UnknownKey(_) | OpenError::Broken) => "seal",
             Self::UnknownEvent(_) => "unknown-event",
         }
     }
@@ -78,9 +84,10 @@ impl Broken {
     /// The first commit that cannot be read, if it is known which.
     pub const fn version(&self) -> Option<Version> {
         match self {
-            Self::Gap { expected: version, .. } | Self::Commit(version, _) | Self::UnknownEvent(version) => {
-                Some(*version)
-            }
+            Self::Gap { expected: version, .. }
+            | Self::CommitAttribute(version, _)
+            | Self::Commit(version, _)
+            | Self::UnknownEvent(version) => Some(*version),
             Self::NoVault | Self::Attribute(_) | Self::DataKey(_) | Self::Verifier(_) => None,
         }
     }

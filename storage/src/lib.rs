@@ -23,7 +23,8 @@ pub use client::client;
 pub use error::{Broken, ReadError, Unavailable};
 pub use identifiers::{Identifier, IdentifierCursor, IdentifierKey, IdentifierPage, Identifiers};
 pub use log::{
-    Commit, CommitHash, EventLog, Head, LogScan, Metadata, Recorded, Scanned, Segment, Snapshot, version_of,
+    Commit, CommitHash, EventLog, Head, LogScan, Metadata, Moment, Past, PastError, Recorded, Scanned,
+    Segment, Snapshot, version_of,
 };
 pub use parking::Parked;
 pub use retry::NO_NEW_TRY_AFTER;
@@ -33,6 +34,6 @@ pub use sessions::{
     SessionKeys, Sessions, TokenError,
 };
 pub use store::{Loaded, Store};
-pub use vault::{DataKey, Vault, VerifierKeys, WrappingKeys};
+pub use vault::{DataKey, Vault, VerifierKeys, WrappingKeys, is_vault};
 pub use views::{Put, Replacing, StoredView, TornView, View, ViewCursor, ViewKeys, ViewPage, Views};
 pub use write::{Appended, Enclosed, ExecuteError, Intent};

@@ -10,7 +10,8 @@ use domain::UserId;
 
 use crate::keys::{KeyId, Secret};
 
-/// The form of everything sealed by this code: its first octet, and part of what it is bound to.
+/// The form of everything sealed by this code: its first octet, and part of what it is bound to. It goes up whenever
+/// sealed values, or the items around them, are made in a way that this code would misread.
 const FORMAT: u8 = 1;
 
 /// What a sealed value is for. A value of one purpose does not open as another.
@@ -66,9 +67,12 @@ impl Binding<'_> {
 /// Why a sealed value did not open.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// It is not in the form of a sealed value, or in a newer one.
-    #[error("not a sealed value of a known form")]
+    /// It is not in the form of a sealed value.
+    #[error("not a sealed value")]
     Form,
+    /// It says that it is in a form of this number, which newer code makes.
+    #[error("sealed in the newer form {0}")]
+    NewerForm(u8),
     /// The key that it names is not in the ring.
     #[error("sealed with the unknown key {}", .0.as_str())]
     UnknownKey(KeyId),
@@ -102,7 +106,11 @@ pub(crate) fn open(
     key: impl FnOnce(&KeyId) -> Option<Secret>,
     binding: &Binding<'_>,
 ) -> Result<Vec<u8>, OpenError> {
-    let [FORMAT, id_length, rest @ ..] = sealed else { return Err(OpenError::Form) };
+    let (id_length, rest) = match sealed {
+        [FORMAT, id_length, rest @ ..] => (id_length, rest),
+        [newer, ..] if *newer > FORMAT => return Err(OpenError::NewerForm(*newer)),
+        _ => return Err(OpenError::Form),
+    };
     let (id, rest) = rest.split_at_checked(usize::from(*id_length)).ok_or(OpenError::Form)?;
     let id = str::from_utf8(id).ok().and_then(KeyId::parse).ok_or(OpenError::Form)?;
     let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>().ok_or(OpenError::Form)?;
@@ -210,6 +218,17 @@ mod tests {
             assert!(open(&changed, |_| Some(key.clone()), &at_home()).is_err(), "octet {index} may change");
             assert!(open(&sealed[..index], |_| Some(key.clone()), &at_home()).is_err());
         }
+    }
+
+    #[test]
+    fn a_newer_form_is_told_from_what_is_none() {
+        let (id, key) = (KeyId::parse("k1").unwrap(), Secret::random().unwrap());
+        let mut sealed = seal((&id, &key), &at_home(), b"secret").unwrap();
+        sealed[0] = 2;
+        assert_eq!(open(&sealed, |_| Some(key.clone()), &at_home()), Err(OpenError::NewerForm(2)));
+        sealed[0] = 0;
+        assert_eq!(open(&sealed, |_| Some(key.clone()), &at_home()), Err(OpenError::Form));
+        assert_eq!(open(&[], |_| Some(key.clone()), &at_home()), Err(OpenError::Form));
     }
 
     #[test]

@@ -114,7 +114,8 @@ impl Store {
         }
     }
 
-    /// Loads a user to decide about: view and vault, in one request. `None` if there is no vault, and so no user.
+    /// Loads a user to decide about: view and vault, in one request. `None` if there is no vault, and so no user, as
+    /// far as can be told without the log.
     ///
     /// The state may be old, or empty where the view is missing or of another fold number: [`Store::execute`] knows.
     pub async fn load(&self, user: UserId) -> Result<Option<Loaded>, ReadError> {
@@ -130,8 +131,15 @@ impl Store {
         let mut found = self.batch(user, true, acting.map(|(session, _)| session)).await?;
         let vault = found.take(&self.log.table, VAULT);
         let view = self.views.open(user, found.take_view(&self.views.table));
+        if matches!(view, View::Torn(_)) {
+            say_torn(user);
+        }
         let session = acting.and_then(|(id, now)| self.live(user, id, now, &mut found));
-        let Some(vault) = vault else { return Ok(None) };
+        let Some(vault) = vault else {
+            // A view or a session that opens was put for somebody, and nothing of ours takes their vault away.
+            let of_somebody = matches!(view, View::Of(_)) || session.is_some();
+            return if of_somebody { Err(Broken::NoVault.into()) } else { Ok(None) };
+        };
         let vault = Vault::from_item(&vault)?;
         let key = self.log.keys.unwrap(&vault)?;
         let snapshot = snapshot_of(view);
@@ -154,7 +162,11 @@ impl Store {
         if self.live(user, session, now, &mut found).is_none() {
             return Ok(None);
         }
-        let mut snapshot = snapshot_of(self.views.open(user, found.take_view(&self.views.table)));
+        let view = self.views.open(user, found.take_view(&self.views.table));
+        if matches!(view, View::Torn(_)) {
+            say_torn(user);
+        }
+        let mut snapshot = snapshot_of(view);
         if snapshot.head.version < at_least.max(Version::NONE.next()) {
             self.log.advance(user, &mut snapshot, None).await?;
         }
@@ -216,12 +228,13 @@ impl Store {
 fn snapshot_of(view: View) -> Snapshot {
     match view {
         View::Of(snapshot) => snapshot,
-        View::Absent | View::Foreign { .. } => Snapshot::default(),
-        View::Torn(_) => {
-            tracing::warn!("a view does not open; the log is read instead");
-            Snapshot::default()
-        }
+        View::Absent | View::Foreign { .. } | View::Torn(_) => Snapshot::default(),
     }
+}
+
+/// Nothing of ours puts such a view, and whoever reads it goes to the log instead.
+fn say_torn(user: UserId) {
+    tracing::error!(alarm = "torn-view", %user, "a view does not open; the log is read instead");
 }
 
 /// The items of a batch, by table.

@@ -12,6 +12,11 @@ use crate::seal::{Binding, Purpose, open, seal, user_key};
 /// The vault's sort key: behind every commit, so that one Query returns both.
 pub(crate) const SORT_KEY: &str = "vault";
 
+/// Whether an item with this sort key is a vault.
+pub fn is_vault(sort_key: &str) -> bool {
+    sort_key == SORT_KEY
+}
+
 /// What wraps data keys.
 #[derive(Debug, Clone)]
 pub struct WrappingKeys {

@@ -10,10 +10,12 @@
 
 mod engine;
 mod faults;
+mod forge;
 mod meter;
 mod runtime_api;
 
 pub use engine::Engine;
 pub use faults::{Fault, Faults};
+pub use forge::commit_after;
 pub use meter::{Meter, Taken};
 pub use runtime_api::{Ended, Function, Outcome, program, settings};

@@ -36,7 +36,8 @@ async fn show(place: &Place, args: &HistoryArgs) -> Result<ExitCode, OperateErro
     if shown { Ok(ExitCode::SUCCESS) } else { Err(OperateError::NoUser(args.user.clone())) }
 }
 
-async fn find(store: &Store, text: &str) -> Result<UserId, OperateError> {
+/// Who has this id or, now, this address.
+pub(super) async fn find(store: &Store, text: &str) -> Result<UserId, OperateError> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }

@@ -1,20 +1,24 @@
 //! The operator's commands, on the data of a running server or on what it left.
 
 mod history;
+mod parked;
 mod rebuild;
 mod repair;
 mod report;
+mod state;
 mod verify;
 
 pub(crate) use history::history;
+pub(crate) use parked::parked;
 pub(crate) use rebuild::rebuild;
 pub(crate) use repair::repair;
+pub(crate) use state::state;
 pub(crate) use verify::verify;
 
 use std::path::PathBuf;
 
 use projector::replay::ReplayError;
-use storage::ReadError;
+use storage::{PastError, ReadError};
 
 use crate::place::PlaceError;
 
@@ -27,6 +31,9 @@ pub enum OperateError {
     /// There is no such user.
     #[error("there is no user {0}")]
     NoUser(String),
+    /// There is nothing to say of that moment.
+    #[error("no state of {0} at that moment")]
+    NoState(String, #[source] PastError),
     /// Neither an id nor an address.
     #[error("{0} is neither a user id nor an address")]
     NotAUser(String),

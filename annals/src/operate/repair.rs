@@ -21,10 +21,11 @@ fn mended(report: &RepairReport) -> String {
     let found = &report.found;
     let lines = [
         (report.done.written, "brought up to date"),
+        (report.freed, "parked without a log, freed"),
         (found.different, "different from the log: `annals rebuild` replaces them"),
         (found.beyond_log, "of a later version than the log: see `annals verify`"),
         (found.of_higher_fold, "of newer code, left"),
-        (found.broken, "without a log that can be read: the user is parked, see `annals verify`"),
+        (found.broken, "without a log that can be read: the user is parked, see `annals parked`"),
     ];
     let covered = report::read(&report.covered);
     format!("{covered}; views:\n  {} right{}", found.equal, report::nonzero(&lines))

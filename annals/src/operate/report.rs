@@ -147,6 +147,9 @@ fn in_words(difference: &Difference) -> String {
         Finding::LogEndsBeforeView { log, view } => {
             format!("the log ends with commit {log}, before its view, which shows commit {view}")
         }
+        Finding::LogWentAnotherWay { log, view } => format!(
+            "the log was cut off before commit {view}, which its view shows, and goes on another way, to commit {log}"
+        ),
         Finding::VaultWithoutLog => "there is a vault and no log".to_owned(),
         Finding::LogItemMalformed => "an item of the events table belongs to nobody's log".to_owned(),
         Finding::ViewAbsent => "there is no view".to_owned(),

@@ -5,6 +5,8 @@ mod answers;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod pump;

@@ -12,6 +12,8 @@ mod killed;
 #[cfg(test)]
 mod looking_after;
 #[cfg(test)]
+mod poison;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod read_back;
@@ -25,5 +27,9 @@ mod resting;
 mod stopping;
 #[cfg(test)]
 mod story;
+#[cfg(test)]
+mod tampering;
+#[cfg(test)]
+mod time_travel;
 #[cfg(test)]
 mod traffic;

@@ -96,6 +96,11 @@ impl Data {
         Server::start(self.command(&["serve", "--port", "0", "--argon2", CHEAP])).await
     }
 
+    /// The service keys.
+    pub(crate) fn keys(&self) -> storage::keys::ServiceKeys {
+        storage::keys::ServiceKeys::open(&self.path().join("service-keys.json")).unwrap()
+    }
+
     /// A raw client of the engine that a server has on this folder.
     pub(crate) fn tables(&self) -> aws_sdk_dynamodb::Client {
         annals::local::clients::tables(&std::fs::read_to_string(self.path().join("engine.url")).unwrap())

@@ -1,6 +1,8 @@
 use serde_json::{Value, json};
+use testkit::commit_after;
 
 use crate::client::{ADA, Client, PASSWORD};
+use crate::poison::{get, put};
 use crate::process::Data;
 
 /// Ada, who registered, signed in and signed out again; her id.
@@ -90,4 +92,32 @@ async fn a_history_that_breaks_off_is_shown_up_to_the_break() {
     assert_eq!(history.code, Some(2), "{history:?}");
     assert!(history.out.contains("UserRegistered") && history.out.lines().count() == 1, "{history:?}");
     assert_eq!(history.err, "annals: commit 2 is missing, 3 follows\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_an_old_form_is_read_everywhere_and_shown_in_todays() {
+    let data = Data::new();
+    let server = data.serve().await;
+    let client = Client::of(&server);
+    let user = client.register(ADA).await.text_of("user_id");
+    let history = data.run(&["history", ADA, "--json"]).await.json();
+    let credential = &history["event"]["UserRegistered"]["credential"];
+    let session = "01935a00-0000-7000-8000-0000000005e5";
+    let old = json!({"session": session, "ends": 4_133_160_000_u64, "credential": credential, "attempt": 7});
+    let events = json!([{"event": {"UserSignedIn": old}, "meta": {"command": "SignIn"}}]).to_string();
+    let tables = data.tables();
+    let (vault, first) = (get(&tables, &user, "vault").await, get(&tables, &user, "commit-0000000001").await);
+    put(&tables, commit_after(&data.keys(), &vault, &first, &events)).await;
+
+    let history = data.run(&["history", ADA, "--json"]).await;
+    let shown: Value = serde_json::from_str(history.out.lines().nth(1).unwrap()).unwrap();
+    let today = json!({
+        "session": session, "ends": 4_133_160_000_u64,
+        "password": {"credential": credential, "attempt": 7},
+    });
+    assert_eq!(shown["event"]["UserSignedIn"], today);
+    assert_eq!(data.run(&["state", ADA, "--json"]).await.json()["last_success"], 7);
+    assert_eq!(client.login(ADA).await.version(), 3, "the log goes on");
+    let verified = data.run(&["verify"]).await;
+    assert_eq!(verified.code, Some(0), "{verified:?}");
 }

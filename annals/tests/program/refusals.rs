@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use crate::client::{ADA, Client};
 use crate::process::{CHEAP, Data, entries, program, run, until};
 
-const COMMANDS: [&[&str]; 4] = [&["history", ADA], &["verify"], &["rebuild"], &["repair"]];
+const COMMANDS: [&[&str]; 5] = [&["history", ADA], &["verify"], &["rebuild"], &["repair"], &["parked"]];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_is_taken_is_named() {

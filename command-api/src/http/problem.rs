@@ -226,6 +226,7 @@ impl From<Unavailable> for Problem {
 
 impl From<Broken> for Problem {
     fn from(error: Broken) -> Self {
+        tracing::error!(alarm = "log-unreadable", code = error.code(), "a user's log cannot be read");
         internal(error)
     }
 }

@@ -174,6 +174,11 @@ impl Candidate {
         let known = identifiers.find(&identifier).await?;
         let user = known.unwrap_or_else(|| identifiers.key.decoy(&identifier));
         let loaded = service.store.load(user).await?;
+        if known.is_some() && loaded.is_none() {
+            // Somebody has the address and no vault. If there is a log, this fails: nobody is told that a password is
+            // wrong because it could not be looked at.
+            service.store.log.advance(user, &mut Snapshot::default(), None).await?;
+        }
         let guessed = match known {
             Some(user) => Guessed::User(user),
             None => Guessed::Unknown(identifier),

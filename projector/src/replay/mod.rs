@@ -17,7 +17,7 @@ use serde::Serialize;
 use storage::{EventLog, Scanned, Segment, Unavailable};
 use tokio::task::{JoinError, JoinSet};
 
-pub use parked::{ParkedUser, ParkedUsers};
+pub use parked::{LogNow, ParkedPage, ParkedUser, ParkedUsers, StillParked};
 pub use rebuild::{DryRunReport, RebuildReport, Rebuilt};
 pub use repair::RepairReport;
 pub use standing::Findings;

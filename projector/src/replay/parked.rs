@@ -1,8 +1,11 @@
-use domain::UserId;
+use domain::{UserId, Version};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
-use storage::{Parked, Unavailable};
+use storage::{Parked, Unavailable, ViewCursor};
 
+use super::standing::Standing;
 use super::verify::LISTED;
+use super::{AT_ONCE, Patience, Replay, ReplayError};
 use crate::ReadModel;
 
 /// The users who are parked.
@@ -25,6 +28,108 @@ pub struct ParkedUser {
     pub reason: String,
 }
 
+/// A user who is parked, and what holds now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StillParked {
+    /// What the mark says.
+    #[serde(flatten)]
+    pub parked: ParkedUser,
+    /// What the log says.
+    #[serde(flatten)]
+    pub log: LogNow,
+}
+
+/// Whether the log of a parked user can be read by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "log", rename_all = "snake_case")]
+pub enum LogNow {
+    /// It can: a repair frees the user.
+    Readable,
+    /// It cannot.
+    Broken {
+        /// The code of the damage.
+        code: &'static str,
+        /// The first commit that cannot be read, if it is known which.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        version: Option<Version>,
+    },
+    /// What there is of it can be read, and the view shows more.
+    EndsBeforeView,
+    /// There is none.
+    Absent,
+}
+
+/// One page of the parked.
+#[derive(Debug, Clone)]
+pub struct ParkedPage {
+    /// The users.
+    pub users: Vec<StillParked>,
+    /// Where the next page starts; `None` after the last.
+    pub next: Option<ViewCursor>,
+}
+
+impl Replay {
+    /// One page of the parked, found in the sparse index of their marks, which is eventually consistent; each with what
+    /// their log says now.
+    pub async fn parked(&self, from: Option<ViewCursor>) -> Result<ParkedPage, ReplayError> {
+        let mut patience = Patience::default();
+        let (marked, next) = loop {
+            match self.model.views.parked(from.clone()).await {
+                Ok(page) => break page,
+                Err(error) => patience.after(error).await?,
+            }
+        };
+        let users = stream::iter(marked)
+            .map(|(user, parked)| async move {
+                let parked = ParkedUser::of(user, parked);
+                Ok::<_, Unavailable>(StillParked { parked, log: self.model.log_now(user).await? })
+            })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(ParkedPage { users, next })
+    }
+
+    /// Takes away the marks of users who have no log: what they were parked for is gone, and no run over the log meets
+    /// them. Says how many.
+    pub(super) async fn free_without_log(&self) -> Result<u64, ReplayError> {
+        let (mut freed, mut from) = (0, None);
+        loop {
+            let ParkedPage { users, next } = self.parked(from).await?;
+            for StillParked { parked, log } in users {
+                if log == LogNow::Absent {
+                    let stored = self.model.view(parked.user, true).await?;
+                    freed += u64::from(self.model.free_of_mark(&stored).await?);
+                }
+            }
+            match next {
+                Some(next) => from = Some(next),
+                None => return Ok(freed),
+            }
+        }
+    }
+}
+
+impl ReadModel {
+    async fn log_now(&self, user: UserId) -> Result<LogNow, Unavailable> {
+        let stored = self.view(user, true).await?;
+        Ok(match self.log.fold(user).await?.outcome {
+            Err(broken) => LogNow::Broken { code: broken.code(), version: broken.version() },
+            Ok(snapshot) if snapshot.head.version == Version::NONE => LogNow::Absent,
+            Ok(snapshot) if Standing::of(&stored, &snapshot, self.views.fold()) == Standing::BeyondLog => {
+                LogNow::EndsBeforeView
+            }
+            Ok(_) => LogNow::Readable,
+        })
+    }
+}
+
+impl ParkedUser {
+    fn of(user: UserId, Parked { since, reason }: Parked) -> Self {
+        Self { user, since, reason }
+    }
+}
+
 impl ParkedUsers {
     /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
@@ -39,11 +144,7 @@ impl ParkedUsers {
             parked.total += marked.len() as u64;
             let room = LISTED.saturating_sub(parked.users.len());
             let listed = marked.into_iter().take(room);
-            parked.users.extend(listed.map(|(user, Parked { since, reason })| ParkedUser {
-                user,
-                since,
-                reason,
-            }));
+            parked.users.extend(listed.map(|(user, mark)| ParkedUser::of(user, mark)));
             match next {
                 Some(next) => from = Some(next),
                 None => return Ok(parked),

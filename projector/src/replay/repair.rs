@@ -21,18 +21,21 @@ pub struct RepairReport {
     pub found: Findings,
     /// What was done about it.
     pub done: Rebuilt,
+    /// Marks of parking of users who have no log, which were deleted.
+    pub freed: u64,
 }
 
 impl Replay {
     /// Brings up to date every view that is absent, behind, torn, of a lower fold number, or parked while its log can
-    /// be read, and parks the users whose log cannot. A view that says something else than the log is left to
+    /// be read, and parks the users whose log cannot. Marks of users without a log are deleted. A view that says something else than the log is left to
     /// [`Replay::rebuild`]: it should not exist, and somebody should look at it.
     pub async fn repair(&self, now: DateTime<Utc>) -> Result<RepairReport, ReplayError> {
         let pass =
             Arc::new(Comparison { mending: Some(now), ..Comparison::only_looking(self.model.clone()) });
         let covered = self.over_log(Phase::Repair, &pass).await?;
+        let freed = if self.whole { self.free_without_log().await? } else { 0 };
         let (found, done) = pass.found();
-        Ok(RepairReport { covered, found, done })
+        Ok(RepairReport { covered, found, done, freed })
     }
 }
 

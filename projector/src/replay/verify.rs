@@ -4,7 +4,10 @@ use std::time::Duration;
 use domain::{UserId, Version};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
-use storage::{Broken, Identifier, Identifiers, ReadError, Scanned, Snapshot, StoredView, Unavailable, View};
+use storage::{
+    Broken, Identifier, Identifiers, Moment, PastError, ReadError, Scanned, Snapshot, StoredView,
+    Unavailable, View,
+};
 use tokio::time::{Instant, sleep};
 
 use super::orphans::orphans;
@@ -68,6 +71,14 @@ pub enum Finding {
     LogItemMalformed,
     /// The log ends before the last commit that the view shows.
     LogEndsBeforeView {
+        /// The last commit of the log.
+        log: Version,
+        /// The last commit of the view.
+        view: Version,
+    },
+    /// The log is whole, and its commit that the view shows last is not the one that the view was made from: the log
+    /// was cut off before it and went on another way.
+    LogWentAnotherWay {
         /// The last commit of the log.
         log: Version,
         /// The last commit of the view.
@@ -162,6 +173,8 @@ struct Verify {
 struct Suspect {
     stored: StoredView,
     snapshot: Snapshot,
+    /// Where the log ended at the first look.
+    seen: Version,
 }
 
 impl Pass for Verify {
@@ -184,7 +197,7 @@ impl Pass for Verify {
         let suspects = begun
             .into_iter()
             .zip(views)
-            .map(|((_, snapshot), stored)| Suspect { stored, snapshot })
+            .map(|((_, snapshot), stored)| Suspect { stored, seen: snapshot.head.version, snapshot })
             .filter(|suspect| suspect.standing(&self.model) != Standing::Equal)
             .collect();
         self.look_again(suspects).await
@@ -222,7 +235,7 @@ impl Verify {
             let ids: Vec<_> = suspects.iter().map(|suspect| suspect.stored.user).collect();
             let views = self.model.views.read_all(&ids, true).await?;
             let read: Vec<Option<Suspect>> = stream::iter(suspects.into_iter().zip(views))
-                .map(|(suspect, stored)| self.read_on(stored, suspect.snapshot))
+                .map(|(suspect, stored)| self.read_on(Suspect { stored, ..suspect }))
                 .buffer_unordered(AT_ONCE)
                 .try_collect()
                 .await?;
@@ -231,12 +244,30 @@ impl Verify {
             for suspect in read.into_iter().flatten() {
                 let user = Some(suspect.stored.user);
                 let log = suspect.snapshot.head.version;
-                let finding = match suspect.standing(&self.model) {
+                let standing = suspect.standing(&self.model);
+                match standing {
                     Standing::Equal => continue,
                     Standing::Absent | Standing::Behind | Standing::OfLowerFold if in_time => {
                         suspects.push(suspect);
                         continue;
                     }
+                    Standing::Absent
+                    | Standing::Behind
+                    | Standing::OfLowerFold
+                    | Standing::OfHigherFold
+                    | Standing::Different
+                    | Standing::Torn
+                    | Standing::Parked
+                    | Standing::BeyondLog => {}
+                }
+                if let Some(finding) = self.in_its_own_time(&suspect).await? {
+                    self.report(user, finding);
+                    continue;
+                }
+                let finding = match standing {
+                    Standing::Equal => continue,
+                    // It shows all that there was at the first look; the log grows faster than anybody looks.
+                    Standing::Behind if shown(&suspect.stored) >= suspect.seen => continue,
                     Standing::Absent => Finding::ViewAbsent,
                     Standing::Behind => Finding::ViewBehind { log, view: shown(&suspect.stored) },
                     Standing::OfLowerFold => Finding::ViewOfLowerFold,
@@ -256,17 +287,35 @@ impl Verify {
         Ok(())
     }
 
+    /// What is wrong with a view if it is held against the log as of the version that it shows.
+    async fn in_its_own_time(&self, suspect: &Suspect) -> Result<Option<Finding>, Unavailable> {
+        let View::Of(view) = &suspect.stored.view else { return Ok(None) };
+        let (log, shown) = (suspect.snapshot.head.version, view.head.version);
+        match self.model.log.as_of(suspect.stored.user, Moment::Version(shown)).await {
+            Ok(past) if past.snapshot.head != view.head => {
+                Ok(Some(Finding::LogWentAnotherWay { log, view: shown }))
+            }
+            Ok(past) if past.snapshot != *view => Ok(Some(Finding::ViewDiffers)),
+            Err(PastError::Unavailable(error)) => Err(error),
+            // It may end before the view, or have been broken this very moment: that is another finding.
+            Ok(_)
+            | Err(
+                PastError::NoLog
+                | PastError::NoSuchVersion
+                | PastError::BeyondEnd(_)
+                | PastError::BeforeAll(_)
+                | PastError::Broken(_),
+            ) => Ok(None),
+        }
+    }
+
     /// Brings a fold up to the end of the log as it is after its view was read. `None` if it turns out to be broken.
-    async fn read_on(
-        &self,
-        stored: StoredView,
-        mut snapshot: Snapshot,
-    ) -> Result<Option<Suspect>, Unavailable> {
-        match self.model.log.advance(stored.user, &mut snapshot, None).await {
-            Ok(_) => Ok(Some(Suspect { stored, snapshot })),
+    async fn read_on(&self, mut suspect: Suspect) -> Result<Option<Suspect>, Unavailable> {
+        match self.model.log.advance(suspect.stored.user, &mut suspect.snapshot, None).await {
+            Ok(_) => Ok(Some(suspect)),
             Err(ReadError::Unavailable(error)) => Err(error),
             Err(ReadError::Broken(broken)) => {
-                self.report_broken(stored.user, &broken);
+                self.report_broken(suspect.stored.user, &broken);
                 Ok(None)
             }
         }

@@ -32,7 +32,7 @@ async fn the_views_of_a_batch_appear() {
 async fn what_tells_of_no_commit_is_done_with_at_once() {
     let mut stream = Stream::start().await;
     let user = stream.ground.register(1).await;
-    let mut removed = batch(&[("REMOVE", user.to_string(), "vault")]);
+    let mut removed = batch(&[("REMOVE", user.to_string(), "note")]);
     removed["Records"][0]["userIdentity"] =
         json!({"type": "Service", "principalId": "dynamodb.amazonaws.com"});
     let vault = batch(&[("MODIFY", user.to_string(), "vault")]);

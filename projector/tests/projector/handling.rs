@@ -34,7 +34,6 @@ async fn batches_without_commits_are_done_with_at_once() {
     let user = ground.registered().await;
     let nothing = records(&[
         ("MODIFY", user.to_string(), "vault".into()),
-        ("REMOVE", user.to_string(), "vault".into()),
         ("INSERT", "no id".into(), "commit-0000000001".into()),
         ("INSERT", user.to_string(), "commit-1".into()),
     ]);

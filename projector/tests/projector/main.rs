@@ -14,10 +14,14 @@ mod ground;
 #[cfg(test)]
 mod handling;
 #[cfg(test)]
+mod poison;
+#[cfg(test)]
 mod rebuilding;
 #[cfg(test)]
 mod repairing;
 #[cfg(test)]
 mod settings;
+#[cfg(test)]
+mod tampering;
 #[cfg(test)]
 mod verifying;

@@ -16,8 +16,9 @@ const MAX: usize = 350 * 1024;
 /// The prefix of a commit's sort key.
 const PREFIX: &str = "commit-";
 
-/// One event and what is known of its making.
+/// One event and what is known of its making. A third part, of newer code, makes it unreadable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Recorded {
     /// What happened.
     pub event: UserEvent,
@@ -25,7 +26,7 @@ pub struct Recorded {
     pub meta: Metadata,
 }
 
-/// What is recorded beside an event. Nothing is decided by it.
+/// What is recorded beside an event. Nothing is decided by it, so what newer code adds to it may be overlooked.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     /// The name of the command.
@@ -132,8 +133,10 @@ impl StoredCommit {
         Ok(Commit {
             user: self.user,
             version: self.version,
-            command: self.command.parse().map_err(|_| Broken::Attribute("command"))?,
-            at: DateTime::parse_from_rfc3339(&self.at).map_err(|_| Broken::Attribute("at"))?.to_utc(),
+            command: self.command.parse().map_err(|_| Broken::CommitAttribute(self.version, "command"))?,
+            at: DateTime::parse_from_rfc3339(&self.at)
+                .map_err(|_| Broken::CommitAttribute(self.version, "at"))?
+                .to_utc(),
             events,
         })
     }
@@ -173,13 +176,20 @@ impl StoredCommit {
         ])
     }
 
-    pub(crate) fn from_item(item: &Item) -> Result<Self, Broken> {
+    /// The commit in an item, which should be the one of this version: what is wrong with it is wrong there.
+    pub(crate) fn from_item(item: &Item, expected: Version) -> Result<Self, Broken> {
+        let malformed = |attribute| Broken::CommitAttribute(expected, attribute);
+        let text = |name| text(item, name).map_err(|_| malformed(name));
+        let version = version_of(text("item")?).ok_or(malformed("item"))?;
+        if version != expected {
+            return Err(Broken::Gap { expected, found: version });
+        }
         Ok(Self {
-            user: text(item, "user")?.parse().map_err(|_| Broken::Attribute("user"))?,
-            version: version_of(text(item, "item")?).ok_or(Broken::Attribute("item"))?,
-            command: text(item, "command")?.to_owned(),
-            at: text(item, "at")?.to_owned(),
-            sealed: octets(item, "sealed")?.to_vec(),
+            user: text("user")?.parse().map_err(|_| malformed("user"))?,
+            version,
+            command: text("command")?.to_owned(),
+            at: text("at")?.to_owned(),
+            sealed: octets(item, "sealed").map_err(|_| malformed("sealed"))?.to_vec(),
         })
     }
 }

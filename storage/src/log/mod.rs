@@ -1,6 +1,7 @@
 //! The event log: one item per commit, sealed, dense and chained.
 
 mod commit;
+mod past;
 mod scan;
 
 use std::collections::HashSet;
@@ -11,6 +12,7 @@ use domain::{CommandId, User, UserId, Version};
 
 pub use commit::{Commit, CommitHash, Metadata, Recorded, version_of};
 pub(crate) use commit::{StoredCommit, sort_key};
+pub use past::{Moment, Past, PastError};
 pub use scan::{LogScan, Scanned, Segment};
 
 use crate::error::{Broken, ReadError, Unavailable};
@@ -122,10 +124,23 @@ impl EventLog {
         Ok(vaults.is_empty() || !vaults.iter().all(is_foreign))
     }
 
+    /// Visits every commit after `from`, to the end of the log.
     async fn walk(
         &self,
         user: UserId,
         from: Head,
+        vault: Option<Vault>,
+        visit: impl FnMut(&Commit, CommitHash),
+    ) -> Result<Option<Vault>, ReadError> {
+        self.walk_until(user, from, None, vault, visit).await
+    }
+
+    /// Visits every commit after `from`, to this one, or to the end of the log; nothing behind it is read.
+    async fn walk_until(
+        &self,
+        user: UserId,
+        from: Head,
+        until: Option<Version>,
         mut vault: Option<Vault>,
         mut visit: impl FnMut(&Commit, CommitHash),
     ) -> Result<Option<Vault>, ReadError> {
@@ -133,26 +148,25 @@ impl EventLog {
         let mut key = None;
         let mut start = None;
         loop {
-            let page = self.page(user, from.version, start).await?;
-            let mut commits = Vec::with_capacity(page.items.len());
-            for item in &page.items {
-                if text(item, "item")? == VAULT {
-                    vault = Some(Vault::from_item(item)?);
-                } else {
-                    commits.push(StoredCommit::from_item(item)?);
-                }
+            let page = self.page(user, from.version, until, start).await?;
+            let (vaults, commits): (Vec<&Item>, Vec<&Item>) =
+                page.items.iter().partition(|item| text(item, "item") == Ok(VAULT));
+            if let Some(item) = vaults.first() {
+                vault = Some(Vault::from_item(item)?);
             }
             if key.is_none() && !commits.is_empty() {
-                // The vault comes behind the last commit: on a later page, if there is one.
-                if vault.is_none() && page.next.is_some() {
+                // The vault comes behind the last commit: on a later page, if there is one, and not before an earlier end.
+                if vault.is_none() && (page.next.is_some() || until.is_some()) {
                     vault = self.vault(user).await?;
                 }
                 key = Some(self.keys.unwrap(vault.as_ref().ok_or(Broken::NoVault)?)?);
             }
             if let Some(key) = &key {
                 let mut walk = Walk { head, key: key.clone() };
-                for commit in &commits {
-                    let opened = walk.step(commit, &self.keys)?;
+                // One after the other, so that the first that is broken is the one that is named.
+                for item in commits {
+                    let commit = StoredCommit::from_item(item, walk.head.version.next())?;
+                    let opened = walk.step(&commit, &self.keys)?;
                     visit(&opened, walk.head.hash);
                 }
                 head = walk.head;
@@ -164,21 +178,33 @@ impl EventLog {
         }
     }
 
-    /// One page of a user's commits after `after`, then the vault; consistent.
-    async fn page(&self, user: UserId, after: Version, start: Option<Item>) -> Result<Page, Unavailable> {
-        let answer = self
+    /// One page of a user's commits after `after`, then the vault, or only to the commit `until`; consistent.
+    async fn page(
+        &self,
+        user: UserId,
+        after: Version,
+        until: Option<Version>,
+        start: Option<Item>,
+    ) -> Result<Page, Unavailable> {
+        let request = self
             .client
             .query()
             .table_name(&self.table)
             .consistent_read(true)
-            .key_condition_expression("#user = :user AND #item > :after")
             .expression_attribute_names("#user", "user")
             .expression_attribute_names("#item", "item")
             .expression_attribute_values(":user", s(user.to_string()))
-            .expression_attribute_values(":after", s(sort_key(after)))
-            .set_exclusive_start_key(start)
-            .send()
-            .await?;
+            .set_exclusive_start_key(start);
+        let request = match until {
+            None => request
+                .key_condition_expression("#user = :user AND #item > :after")
+                .expression_attribute_values(":after", s(sort_key(after))),
+            Some(until) => request
+                .key_condition_expression("#user = :user AND #item BETWEEN :first AND :until")
+                .expression_attribute_values(":first", s(sort_key(after.next())))
+                .expression_attribute_values(":until", s(sort_key(until))),
+        };
+        let answer = request.send().await?;
         Ok(Page { items: answer.items.unwrap_or_default(), next: answer.last_evaluated_key })
     }
 
@@ -223,12 +249,8 @@ pub(crate) fn key(user: UserId, sort_key: &str) -> Item {
 }
 
 impl Walk {
-    /// Opens the next commit, which must be the one after the head, and moves the head to it.
+    /// Opens the next commit and moves the head to it.
     pub(crate) fn step(&mut self, commit: &StoredCommit, keys: &WrappingKeys) -> Result<Commit, Broken> {
-        let expected = self.head.version.next();
-        if commit.version != expected {
-            return Err(Broken::Gap { expected, found: commit.version });
-        }
         let opened = commit.open(self.head.hash, &keys.deployment, &self.key)?;
         self.head = Head { version: commit.version, hash: commit.hash() };
         Ok(opened)

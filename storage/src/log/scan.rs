@@ -37,7 +37,7 @@ struct Run {
     user: UserId,
     commits: Vec<StoredCommit>,
     vault: Option<Vault>,
-    /// Too long to be kept, or an item that cannot be read: left to a Query.
+    /// Too long to be kept, or an item that cannot be read or is not the next: left to a Query.
     queried: bool,
 }
 
@@ -184,7 +184,11 @@ impl Run {
         }
         if text(item, "item") == Ok(VAULT) {
             self.vault = Vault::from_item(item).ok();
-        } else if let (Ok(commit), true) = (StoredCommit::from_item(item), self.commits.len() < KEPT) {
+            return;
+        }
+        let last = self.commits.last().map_or(Version::NONE, |commit| commit.version);
+        let commit = StoredCommit::from_item(item, last.next());
+        if let (Ok(commit), true) = (commit, self.commits.len() < KEPT) {
             self.commits.push(commit);
         } else {
             self.commits = Vec::new();
@@ -193,7 +197,7 @@ impl Run {
     }
 
     fn fold(&self, log: &EventLog) -> Option<(Snapshot, u64)> {
-        if self.queried || self.commits.first()?.version != Version::NONE.next() {
+        if self.queried || self.commits.is_empty() {
             return None;
         }
         let key = log.keys.unwrap(self.vault.as_ref()?).ok()?;

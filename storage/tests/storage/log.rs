@@ -1,10 +1,11 @@
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{SessionId, UserEvent, Version};
 use storage::{Broken, Commit, OpenError};
+use testkit::commit_after;
 
 use crate::fixture::{
     Item, Person, World, bits, commit_key, key, noon, octets, registration, sign_out, somebody, text,
 };
-use crate::forge;
 
 /// A world where Ada has registered and signed in three times: four commits.
 async fn ada() -> (World, Person, Vec<SessionId>) {
@@ -85,7 +86,7 @@ async fn changing_anything_of_a_commit_breaks_it() {
     for name in ["at", "command", "sealed"] {
         for value in [None, Some(aws_sdk_dynamodb::types::AttributeValue::Bool(true))] {
             world.patch(events, commit.clone(), name, value).await;
-            assert_eq!(world.broken(&ada).await, Broken::Attribute(name));
+            assert_eq!(world.broken(&ada).await, Broken::CommitAttribute(Version::new(3), name));
         }
     }
     world.put(events, commit).await;
@@ -179,20 +180,58 @@ async fn a_log_without_its_vault_is_broken_and_one_with_another_users_vault_does
 #[tokio::test]
 async fn an_event_that_this_code_does_not_know_stops_the_reader() {
     let (world, ada, _) = ada().await;
-    let last = world.commit(&ada, 4).await;
+    let (vault, last) = (world.vault(&ada).await, world.commit(&ada, 4).await);
+    let commit = |plain: &str| commit_after(&world.keys, &vault, &last, plain);
     let event = |event: &str| format!(r#"[{{"event":{event},"meta":{{"command":"Later"}}}}]"#);
     let known = event(r#"{"UserSignedOut":{"session":"01935a00-0000-7000-8000-ffffffffffff"}}"#);
-    let known = forge::commit_of(&world, &ada, (4, &last), &known).await;
-    world.put(&world.tables.events, known).await;
+    world.put(&world.tables.events, commit(&known)).await;
     assert_eq!(world.fold(&ada).await.unwrap().head.version, Version::new(5), "forged with the right keys");
     for unknown in [
-        r#"{"UserGrewWings":{}}"#,
-        r#"{"UserSignedOut":{"session":"01935a00-0000-7000-8000-ffffffffffff","why":"later"}}"#,
+        event(r#"{"UserGrewWings":{}}"#),
+        event(r#"{"UserSignedOut":{"session":"01935a00-0000-7000-8000-ffffffffffff","why":"later"}}"#),
+        known.replacen("\"meta\"", "\"signature\":\"later\",\"meta\"", 1),
+        "not JSON".to_owned(),
     ] {
-        let unknown = forge::commit_of(&world, &ada, (4, &last), &event(unknown)).await;
-        world.put(&world.tables.events, unknown).await;
-        assert_eq!(world.broken(&ada).await, Broken::UnknownEvent(Version::new(5)));
+        world.put(&world.tables.events, commit(&unknown)).await;
+        assert_eq!(world.broken(&ada).await, Broken::UnknownEvent(Version::new(5)), "{unknown}");
     }
+    let told = known.replacen("\"Later\"", "\"Later\",\"since_then\":true", 1);
+    world.put(&world.tables.events, commit(&told)).await;
+    assert!(world.fold(&ada).await.is_ok(), "nothing is decided by what is recorded beside an event");
+}
+
+#[tokio::test]
+async fn what_newer_code_sealed_is_told_from_what_somebody_broke() {
+    let (world, ada, _) = ada().await;
+    let (commit, vault) = (world.commit(&ada, 3).await, world.vault(&ada).await);
+    let newer = |value: &AttributeValue| {
+        let mut sealed = value.as_b().unwrap().as_ref().to_vec();
+        sealed[0] = 2;
+        Some(octets(sealed))
+    };
+    world.patch(&world.tables.events, commit.clone(), "sealed", newer(&commit["sealed"])).await;
+    let broken = world.broken(&ada).await;
+    assert_eq!(broken, Broken::Commit(Version::new(3), OpenError::NewerForm(2)));
+    assert_eq!((broken.code(), broken.version()), ("newer-form", Some(Version::new(3))));
+    world.patch(&world.tables.events, vault.clone(), "data_key", newer(&vault["data_key"])).await;
+    assert_eq!(world.broken(&ada).await.code(), "newer-form");
+}
+
+#[tokio::test]
+async fn of_several_broken_commits_the_first_is_named() {
+    let (world, ada, _) = ada().await;
+    let events = &world.tables.events;
+    let (second, fourth) = (world.commit(&ada, 2).await, world.commit(&ada, 4).await);
+    world.patch(events, fourth, "sealed", None).await;
+    world.put(events, key(&ada, "commit-5")).await;
+    world.patch(events, second, "at", Some(text("2100-11-22T13:00:00.250Z"))).await;
+    assert_eq!(world.broken(&ada).await, broken_seal(2));
+    let mut shown = 0;
+    world.store.log.history(ada.user, |_| shown += 1).await.unwrap_err();
+    assert_eq!(shown, 1, "what comes before the break can be read");
+    world.delete(events, key(&ada, &commit_key(2))).await;
+    let gap = Broken::Gap { expected: Version::new(2), found: Version::new(3) };
+    assert_eq!(world.broken(&ada).await, gap);
 }
 
 #[tokio::test]
@@ -200,7 +239,7 @@ async fn what_is_no_item_of_ours_in_a_log_stops_its_reader_and_nobody_elses() {
     let (world, ada, _) = ada().await;
     let bob = world.register("bob@example.com").await;
     world.put(&world.tables.events, key(&ada, "commit-5")).await;
-    assert_eq!(world.broken(&ada).await, Broken::Attribute("item"));
+    assert_eq!(world.broken(&ada).await, Broken::CommitAttribute(Version::new(5), "item"));
     let stranger = Item::from([("user".to_owned(), text("nobody")), ("item".to_owned(), text("vault"))]);
     world.put(&world.tables.events, stranger).await;
     let scanned = world.scan().await;

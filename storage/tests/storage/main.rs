@@ -8,8 +8,6 @@ mod budget;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
-mod forge;
-#[cfg(test)]
 mod garbage;
 #[cfg(test)]
 mod golden;
@@ -27,6 +25,8 @@ mod log_size;
 mod mutations;
 #[cfg(test)]
 mod outcomes;
+#[cfg(test)]
+mod past;
 #[cfg(test)]
 mod plaintext;
 #[cfg(test)]

@@ -8,7 +8,6 @@ use domain::{Command, DisplayName, Email};
 use storage::{Broken, Enclosed, Guessed, Loaded};
 
 use crate::fixture::{Person, World, intent, registration, rename, second, sign_in, sign_out, somebody};
-use crate::forge::hex;
 use crate::sessions::next;
 
 const ADDRESS: &str = "marked.mailbox@marked-domain.example";
@@ -207,4 +206,8 @@ async fn what_is_printed_for_debugging_shows_no_mark_and_no_token() {
     for mark in [ADDRESS, NAME, AGENT, HOST, PHC, &session.token, &successor] {
         assert!(!printed.contains(mark), "{mark} is printed");
     }
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().fold(String::new(), |hex, octet| format!("{hex}{octet:02x}"))
 }

@@ -114,3 +114,23 @@ impl Checkpoint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Checkpoint;
+
+    /// The file as it was written, every kind of position in it. A new form gets a new file.
+    const STREAM: &str = include_str!("../../../tests/golden/stream-1.json");
+
+    #[test]
+    fn a_checkpoint_is_read_and_written_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stream.json");
+        std::fs::write(&path, STREAM).unwrap();
+        let read = Checkpoint::read(path.clone(), "arn:aws:dynamodb:local:0:table/events/stream/1");
+        assert_eq!(read.after("shardId-1").as_deref(), Some("000000000000000000042"));
+        assert!(read.is_finished("shardId-0") && !read.is_finished("shardId-1"));
+        read.forget("shardId-2");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), STREAM.trim_end());
+    }
+}

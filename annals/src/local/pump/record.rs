@@ -1,15 +1,22 @@
 //! Stream records, and the filter that the deployed mapping applies to them.
 
 use aws_lambda_events::event::dynamodb::{EventRecord, StreamRecord, StreamViewType};
-use aws_sdk_dynamodbstreams::types::{AttributeValue, Record};
+use aws_sdk_dynamodbstreams::types::{AttributeValue, OperationType, Record};
 
 /// What the sort key of every commit begins with.
 const COMMIT: &str = "commit-";
+/// The sort key of every vault.
+const VAULT: &str = "vault";
 
-/// Whether the record is about a commit. Others, such as vaults, say nothing to a handler.
-pub(super) fn is_commit(record: &Record) -> bool {
+/// Whether the record says something to a handler: it is about a commit, or about a vault that was removed. Others,
+/// such as those of new vaults, come with a commit.
+///
+/// As filters of a Lambda event source mapping: `{"dynamodb":{"Keys":{"item":{"S":[{"prefix":"commit-"}]}}}}` or
+/// `{"eventName":["REMOVE"],"dynamodb":{"Keys":{"item":{"S":["vault"]}}}}`.
+pub(super) fn concerns_a_log(record: &Record) -> bool {
     let keys = record.dynamodb().and_then(|change| change.keys());
-    matches!(keys.and_then(|keys| keys.get("item")), Some(AttributeValue::S(item)) if item.starts_with(COMMIT))
+    let Some(AttributeValue::S(item)) = keys.and_then(|keys| keys.get("item")) else { return false };
+    item.starts_with(COMMIT) || (item == VAULT && record.event_name() == Some(&OperationType::Remove))
 }
 
 /// The record's place in its shard.

@@ -92,7 +92,7 @@ where
         let end = records.last().and_then(record::sequence_number).map(str::to_owned);
         let commits: Vec<EventRecord> = records
             .into_iter()
-            .filter(record::is_commit)
+            .filter(record::concerns_a_log)
             .map(|record| record::for_lambda(record, &self.stream))
             .collect();
         if delivery::deliver(self, shard, commits).await.is_break() {
