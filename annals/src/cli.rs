@@ -31,7 +31,7 @@ pub enum Command {
     History(HistoryArgs),
     /// Hold the read model and the identifiers against the log; exit with 1 if they differ.
     Verify(VerifyArgs),
-    /// Build the read model anew from the log; may run beside a server.
+    /// Build the read model anew from the log; may run beside a server. One that was not finished goes on where it was.
     Rebuild(RebuildArgs),
     /// Bring what is behind, damaged or parked up to date.
     Repair(RepairArgs),
@@ -108,6 +108,9 @@ pub struct RebuildArgs {
     /// Only one part of the log, such as 3/8 for the third of eight.
     #[arg(long, value_name = "I/N", value_parser = segment)]
     pub segment: Option<Segment>,
+    /// Begin with the first user, even if an earlier rebuild was not finished.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub restart: bool,
     /// Where the data is.
     #[command(flatten)]
     pub place: PlaceArgs,
@@ -119,6 +122,9 @@ pub struct RebuildArgs {
 /// The options of `repair`.
 #[derive(Debug, Clone, Args)]
 pub struct RepairArgs {
+    /// Begin with the first user, even if an earlier repair was not finished.
+    #[arg(long)]
+    pub restart: bool,
     /// Where the data is.
     #[command(flatten)]
     pub place: PlaceArgs,

@@ -22,7 +22,8 @@ pub use client::client;
 pub use error::{Broken, ReadError, Unavailable};
 pub use identifiers::{Identifier, IdentifierCursor, IdentifierKey, IdentifierPage, Identifiers};
 pub use log::{
-    Commit, CommitHash, EventLog, Head, LogScan, Metadata, Recorded, Scanned, Segment, Snapshot, version_of,
+    Commit, CommitHash, EventLog, Head, LogScan, Metadata, Recorded, ScanPosition, Scanned, Segment,
+    Snapshot, version_of,
 };
 pub use retry::NO_NEW_TRY_AFTER;
 pub use seal::OpenError;

@@ -141,6 +141,11 @@ impl Views {
         Self { fold, ..self }
     }
 
+    /// The name of the table.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
     /// The fold number of the documents put and of use here.
     pub const fn fold(&self) -> u32 {
         self.fold

@@ -4,6 +4,7 @@ mod history;
 mod rebuild;
 mod repair;
 mod report;
+mod unfinished;
 mod verify;
 
 pub(crate) use history::history;

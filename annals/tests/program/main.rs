@@ -12,6 +12,8 @@ mod killed;
 #[cfg(test)]
 mod looking_after;
 #[cfg(test)]
+mod population;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod read_back;

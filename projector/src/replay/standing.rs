@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 use domain::Version;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use storage::{Put, Replacing, Scanned, Snapshot, StoredView, Unavailable, View};
 
 use super::Patience;
@@ -24,7 +24,7 @@ pub(super) enum Standing {
 }
 
 /// How the views stand to the folds of their users' logs.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Findings {
     /// Views that are the fold of the log.
     pub equal: u64,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use storage::{Broken, Identifier, Identifiers, ReadError, Scanned, Snapshot, StoredView, Unavailable, View};
 use tokio::time::{Instant, sleep};
 
+use super::checkpoint::{Counts, Outcome};
 use super::orphans::orphans;
 use super::parked::ParkedUsers;
 use super::standing::Standing;
@@ -132,7 +133,7 @@ impl Replay {
             identifiers: identifiers.clone(),
             report: Mutex::default(),
         });
-        let covered = self.over_log(Phase::Verify, &pass).await?;
+        let Counts { covered, .. } = self.over_log(Phase::Verify, None, &pass).await?;
         let mut parked = ParkedUsers::default();
         if self.whole {
             parked = ParkedUsers::of(&self.model).await?;
@@ -165,7 +166,7 @@ struct Suspect {
 }
 
 impl Pass for Verify {
-    async fn page(&self, users: Vec<Scanned>) -> Result<(), Unavailable> {
+    async fn page(&self, users: Vec<Scanned>) -> Result<Vec<Outcome>, Unavailable> {
         let mut begun = Vec::with_capacity(users.len());
         for Scanned { user, outcome, events: _ } in users {
             match outcome {
@@ -187,7 +188,8 @@ impl Pass for Verify {
             .map(|((_, snapshot), stored)| Suspect { stored, snapshot })
             .filter(|suspect| suspect.standing(&self.model) != Standing::Equal)
             .collect();
-        self.look_again(suspects).await
+        self.look_again(suspects).await?;
+        Ok(Vec::new())
     }
 
     fn strays(&self, number: u64) {

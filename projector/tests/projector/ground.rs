@@ -66,6 +66,11 @@ impl Ground {
         model(client, &self.tables, &self.keys)
     }
 
+    /// A read model with the same keys in other tables.
+    pub(crate) fn model_in(&self, tables: &Tables) -> ReadModel {
+        model(&self.client, tables, &self.keys)
+    }
+
     /// The read model as code of another fold number sees it.
     pub(crate) fn model_of_fold(&self, fold: u32) -> ReadModel {
         let views: Views = self.model.views.clone().with_fold(fold);

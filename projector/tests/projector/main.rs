@@ -16,6 +16,8 @@ mod rebuilding;
 #[cfg(test)]
 mod repairing;
 #[cfg(test)]
+mod resuming;
+#[cfg(test)]
 mod settings;
 #[cfg(test)]
 mod verifying;
