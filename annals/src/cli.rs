@@ -105,6 +105,9 @@ pub struct RebuildArgs {
     /// Say what would change, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Replace views that newer code has put, too: after a roll-back, when no newer code runs any more.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub replace_newer: bool,
     /// Only one part of the log, such as 3/8 for the third of eight.
     #[arg(long, value_name = "I/N", value_parser = segment)]
     pub segment: Option<Segment>,

@@ -88,6 +88,9 @@ pub enum Replacing {
     Older,
     /// The same, and those of the same version and fold number.
     OlderOrEqual,
+    /// Views of no higher version, whatever their fold number: what newer code has left behind after a roll-back. Code
+    /// of a higher number that still runs makes its own again, so nothing but work is lost where both do.
+    OfAnyFold,
     /// This view, which does not open.
     Torn(TornView),
 }
@@ -339,6 +342,13 @@ impl Views {
                 )
                 .expression_attribute_names("#user", "user")
                 .expression_attribute_values(":fold", n(self.fold))
+                .expression_attribute_values(":version", n(version)),
+            Replacing::OfAnyFold => request
+                .condition_expression(
+                    "attribute_not_exists(#user) OR (#fold >= :none AND #version <= :version)",
+                )
+                .expression_attribute_names("#user", "user")
+                .expression_attribute_values(":none", n(0))
                 .expression_attribute_values(":version", n(version)),
             Replacing::Torn(TornView(torn)) => {
                 let mut condition = Vec::new();

@@ -16,6 +16,9 @@ pub(crate) async fn rebuild(args: &RebuildArgs) -> Result<ExitCode, OperateError
     if let Some(segment) = args.segment {
         replay = replay.only(segment);
     }
+    if args.replace_newer {
+        replay = replay.replacing_newer();
+    }
     let result = if args.dry_run { compare(&replay, args).await } else { renew(replay, &place, args).await };
     place.close().await;
     result
@@ -60,7 +63,7 @@ fn changed(report: &RebuildReport) -> String {
         (report.done.parked, "without a log that can be read: the user is parked"),
         (report.swept, "without a log, deleted"),
         (report.done.overtaken, "kept up to date by others meanwhile"),
-        (report.done.of_higher_fold, "of newer code, left"),
+        (report.done.of_higher_fold, "of newer code, left; after a roll-back, see --replace-newer"),
         (report.done.beyond_log, "of a later version than the log, left"),
     ];
     format!(

@@ -64,6 +64,10 @@ impl Running {
         Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
     /// Ends it at once, in the middle of whatever it does.
     pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();

@@ -1,4 +1,5 @@
 use serde_json::json;
+use storage::{Put, Replacing};
 
 use crate::client::{Client, emails};
 use crate::looking_after::{delete_view, empty};
@@ -161,6 +162,35 @@ async fn what_another_rebuild_has_left_is_not_taken_up_and_it_is_said_why() {
         assert!(rebuilt.out.contains("40 made anew") && !path.exists(), "{rebuilt:?}");
     }
     drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_roll_back_newer_views_stay_until_the_operator_says_otherwise() {
+    let data = Data::new();
+    let server = data.serve().await;
+    let client = Client::of(&server);
+    let users = client.populate(emails(3)).await;
+    let token = client.login("user-1@example.com").await.text_of("access_token");
+    assert_eq!(data.run(&["verify"]).await.code, Some(0));
+    // What code of the next fold number would have left.
+    let store = Population::of(&data).store;
+    let newer = store.views.clone().with_fold(domain::FOLD + 1);
+    for user in &users {
+        let user = user.parse().unwrap();
+        let snapshot = store.log.fold(user).await.unwrap().outcome.unwrap();
+        assert_eq!(newer.put(user, &snapshot, Replacing::Older).await.unwrap(), Put::Written);
+    }
+    let me = client.me(&token).await;
+    assert_eq!((me.status.as_u16(), &me.json()["email"]), (200, &json!("user-1@example.com")));
+
+    let rebuilt = data.run(&["rebuild"]).await;
+    assert_eq!(rebuilt.code, Some(1), "{rebuilt:?}");
+    let told = "3 of newer code, left; after a roll-back, see --replace-newer";
+    assert!(rebuilt.out.contains(told) && rebuilt.out.contains("put by newer code"), "{rebuilt:?}");
+    let rebuilt = data.run(&["rebuild", "--replace-newer", "--json"]).await;
+    assert_eq!((rebuilt.code, &rebuilt.json()["written"]), (Some(0), &json!(3)), "{rebuilt:?}");
+    assert_eq!(data.run(&["verify"]).await.code, Some(0));
+    assert_eq!(client.me(&token).await.text, me.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,6 @@ use storage::{ScanPosition, Segment};
 use super::rebuild::Rebuilt;
 use super::standing::{Settled, Standing};
 use super::{Covered, Findings, Phase};
-use crate::ReadModel;
 
 /// The form of a checkpoint. It goes up when the form changes: what another program kept is not guessed at.
 const FORMAT: u32 = 1;
@@ -35,6 +34,7 @@ pub struct Checkpoint {
 #[serde(deny_unknown_fields)]
 pub(super) struct Work {
     pub phase: Phase,
+    pub replacing_newer: bool,
     pub deployment: String,
     pub events: String,
     pub views: String,
@@ -127,7 +127,7 @@ impl Checkpoint {
         if self.format != beginning.format {
             return Err(Unfit::Format);
         }
-        if kept.phase != own.phase {
+        if (kept.phase, kept.replacing_newer) != (own.phase, own.replacing_newer) {
             return Err(Unfit::Phase);
         }
         if kept.deployment != own.deployment {
@@ -180,19 +180,6 @@ impl Checkpoint {
 
     pub(super) fn into_counts(self) -> Counts {
         self.counts
-    }
-}
-
-impl Work {
-    pub(super) fn of(model: &ReadModel, phase: Phase, total: u32) -> Self {
-        Self {
-            phase,
-            deployment: model.log.deployment().to_owned(),
-            events: model.log.table().to_owned(),
-            views: model.views.table().to_owned(),
-            fold: model.views.fold(),
-            total,
-        }
     }
 }
 

@@ -45,6 +45,7 @@ pub struct Replay {
     model: ReadModel,
     segments: Vec<Segment>,
     whole: bool,
+    replacing_newer: bool,
     resumed: Option<Checkpoint>,
     on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
     on_checkpoint: OnCheckpoint,
@@ -113,6 +114,7 @@ impl Replay {
             model,
             segments: Vec::new(),
             whole: true,
+            replacing_newer: false,
             resumed: None,
             on_progress: Arc::new(|_| {}),
             on_checkpoint: Arc::new(|_| {}),
@@ -133,6 +135,14 @@ impl Replay {
     #[must_use]
     pub fn only(self, segment: Segment) -> Self {
         Self { segments: vec![segment], whole: false, ..self }
+    }
+
+    /// A rebuild that replaces views of a higher fold number, too: after a roll-back, so that the code that runs now
+    /// need not read every log. Where code of that number still runs, both keep replacing each other's views, and every
+    /// answer stays right.
+    #[must_use]
+    pub fn replacing_newer(self) -> Self {
+        Self { replacing_newer: true, ..self }
     }
 
     /// Says after every page how far it has come.
@@ -159,7 +169,20 @@ impl Replay {
 
     fn beginning(&self, phase: Phase, now: DateTime<Utc>) -> Checkpoint {
         let total = self.segments.first().map_or(0, |segment| segment.total);
-        Checkpoint::beginning(Work::of(&self.model, phase, total), &self.segments, now)
+        Checkpoint::beginning(self.work(phase, total), &self.segments, now)
+    }
+
+    fn work(&self, phase: Phase, total: u32) -> Work {
+        let Self { model, replacing_newer, .. } = self;
+        Work {
+            phase,
+            replacing_newer: *replacing_newer,
+            deployment: model.log.deployment().to_owned(),
+            events: model.log.table().to_owned(),
+            views: model.views.table().to_owned(),
+            fold: model.views.fold(),
+            total,
+        }
     }
 
     /// Users who were done before a run of this phase.

@@ -8,7 +8,7 @@ use storage::{Identifiers, Replacing, Scanned, Unavailable};
 use super::checkpoint::{Counts, Outcome};
 use super::orphans::orphans;
 use super::repair::Comparison;
-use super::standing::Settled;
+use super::standing::{Settled, Terms};
 use super::{AT_ONCE, Covered, Findings, Pass, Phase, Replay, ReplayError, VerifyReport};
 use crate::ReadModel;
 
@@ -67,7 +67,8 @@ impl Replay {
         identifiers: &Identifiers,
         now: DateTime<Utc>,
     ) -> Result<RebuildReport, ReplayError> {
-        let pass = Arc::new(Rebuild { model: self.model.clone(), now });
+        let terms = Terms { now, replacing_newer: self.replacing_newer };
+        let pass = Arc::new(Rebuild { model: self.model.clone(), terms });
         let Counts { covered, done, found: _ } = self.over_log(Phase::Rebuild, Some(now), &pass).await?;
         let mut swept = 0;
         if self.whole {
@@ -101,14 +102,16 @@ impl Replay {
 
 struct Rebuild {
     model: ReadModel,
-    now: DateTime<Utc>,
+    terms: Terms,
 }
 
 impl Pass for Rebuild {
     async fn page(&self, users: Vec<Scanned>) -> Result<Vec<Outcome>, Unavailable> {
         // The view is not even read, unless it refuses to be replaced.
+        let replacing =
+            if self.terms.replacing_newer { Replacing::OfAnyFold } else { Replacing::OlderOrEqual };
         stream::iter(users)
-            .map(|scanned| self.model.settle_patiently(scanned, Replacing::OlderOrEqual, self.now))
+            .map(|scanned| self.model.settle_patiently(scanned, replacing.clone(), self.terms))
             .buffer_unordered(AT_ONCE)
             .map_ok(|settled| Outcome { settled: Some(settled), ..Outcome::default() })
             .try_collect()

@@ -8,7 +8,7 @@ use storage::{Scanned, StoredView, Unavailable};
 
 use super::checkpoint::{Counts, Outcome};
 use super::rebuild::Rebuilt;
-use super::standing::{Standing, replacing_of};
+use super::standing::{Standing, Terms, replacing_of};
 use super::{AT_ONCE, Covered, Findings, Pass, Phase, Replay, ReplayError};
 use crate::ReadModel;
 
@@ -74,7 +74,8 @@ impl Comparison {
             }
         };
         if let (true, Some(now)) = (mend, self.mending) {
-            let settled = self.model.settle_patiently(scanned, replacing_of(&stored), now).await?;
+            let terms = Terms { now, replacing_newer: false };
+            let settled = self.model.settle_patiently(scanned, replacing_of(&stored), terms).await?;
             outcome.settled = Some(settled);
         }
         Ok(outcome)

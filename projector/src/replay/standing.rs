@@ -61,6 +61,14 @@ pub(super) enum Settled {
     Overtaken,
 }
 
+/// On what terms views are put.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub now: DateTime<Utc>,
+    /// Whether those of a higher fold number give way, too.
+    pub replacing_newer: bool,
+}
+
 impl Standing {
     pub(super) fn of(stored: &StoredView, snapshot: &Snapshot, own_fold: u32) -> Self {
         let end = snapshot.head.version;
@@ -120,7 +128,7 @@ impl ReadModel {
         &self,
         mut scanned: Scanned,
         mut replacing: Replacing,
-        now: DateTime<Utc>,
+        Terms { now, replacing_newer }: Terms,
     ) -> Result<Settled, Unavailable> {
         let user = scanned.user;
         for _ in 0..TRIES {
@@ -145,6 +153,14 @@ impl ReadModel {
             scanned = self.log.fold(user).await?;
             if let Ok(snapshot) = &scanned.outcome {
                 match Standing::of(&stored, snapshot, self.views.fold()) {
+                    Standing::OfHigherFold if replacing_newer => {
+                        if matches!(stored.view, View::Foreign { version, .. } if version > snapshot.head.version)
+                        {
+                            return Ok(Settled::BeyondLog);
+                        }
+                        replacing = Replacing::OfAnyFold;
+                        continue;
+                    }
                     Standing::OfHigherFold => return Ok(Settled::OfHigherFold),
                     Standing::BeyondLog => return Ok(Settled::BeyondLog),
                     Standing::Equal
@@ -166,11 +182,11 @@ impl ReadModel {
         &self,
         scanned: Scanned,
         replacing: Replacing,
-        now: DateTime<Utc>,
+        terms: Terms,
     ) -> Result<Settled, Unavailable> {
         let mut patience = Patience::default();
         loop {
-            match self.settle(scanned.clone(), replacing.clone(), now).await {
+            match self.settle(scanned.clone(), replacing.clone(), terms).await {
                 Ok(settled) => return Ok(settled),
                 Err(error) => patience.after(error).await?,
             }

@@ -82,11 +82,15 @@ impl Ground {
     }
 
     pub(crate) async fn registered(&self) -> UserId {
+        self.registered_by(&self.store).await
+    }
+
+    pub(crate) async fn registered_by(&self, store: &Store) -> UserId {
         let user = UserId::new(self.id());
         let command =
             Command::Register { email: address(user), name: None, credential: CredentialId::new(self.id()) };
         let enclosed = Enclosed::Verifier(Zeroizing::new("$argon2id$".to_owned()));
-        self.execute(&mut Loaded::unborn(user).unwrap(), command, enclosed, None).await;
+        self.execute(store, &mut Loaded::unborn(user).unwrap(), command, enclosed, None).await;
         user
     }
 
@@ -102,25 +106,38 @@ impl Ground {
         self.signed_in_with(user, None).await
     }
 
+    pub(crate) async fn signed_in_by(&self, store: &Store, user: UserId) -> SessionId {
+        self.sign_in(store, user, None).await
+    }
+
     /// Signs in with a `User-Agent`, which the commit records.
     pub(crate) async fn signed_in_with(&self, user: UserId, agent: Option<String>) -> SessionId {
+        self.sign_in(&self.store, user, agent).await
+    }
+
+    async fn sign_in(&self, store: &Store, user: UserId, agent: Option<String>) -> SessionId {
         let session = SessionId::new(self.id());
         let credential = self.fold(user).await.user.account().unwrap().credential;
-        let begun = self.store.sessions.begin(user, session, None, now()).unwrap();
+        let begun = store.sessions.begin(user, session, None, now()).unwrap();
         let command =
             Command::SignIn { email: address(user), credential, attempt: 1, session, ends: begun.ends };
-        let mut loaded = self.store.load(user).await.unwrap().unwrap();
-        self.execute(&mut loaded, command, Enclosed::Session(Box::new(begun)), agent).await;
+        let mut loaded = store.load(user).await.unwrap().unwrap();
+        self.execute(store, &mut loaded, command, Enclosed::Session(Box::new(begun)), agent).await;
         session
     }
 
     pub(crate) async fn signed_out(&self, user: UserId, session: SessionId) {
-        let mut loaded = self.store.load(user).await.unwrap().unwrap();
-        self.execute(&mut loaded, Command::SignOut { session }, Enclosed::ActingSession, None).await;
+        self.signed_out_by(&self.store, user, session).await;
+    }
+
+    pub(crate) async fn signed_out_by(&self, store: &Store, user: UserId, session: SessionId) {
+        let mut loaded = store.load(user).await.unwrap().unwrap();
+        self.execute(store, &mut loaded, Command::SignOut { session }, Enclosed::ActingSession, None).await;
     }
 
     async fn execute(
         &self,
+        store: &Store,
         loaded: &mut Loaded,
         command: Command,
         enclosed: Enclosed,
@@ -128,7 +145,7 @@ impl Ground {
     ) {
         let at = now() + TimeDelta::milliseconds(1);
         let intent = Intent { command, id: CommandId::new(self.id()), at, address: None, agent, enclosed };
-        assert!(self.store.execute(loaded, &intent).await.unwrap().version.is_some());
+        assert!(store.execute(loaded, &intent).await.unwrap().version.is_some());
     }
 
     pub(crate) async fn fold(&self, user: UserId) -> Snapshot {

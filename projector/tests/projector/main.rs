@@ -12,6 +12,8 @@ mod ground;
 #[cfg(test)]
 mod handling;
 #[cfg(test)]
+mod living;
+#[cfg(test)]
 mod rebuilding;
 #[cfg(test)]
 mod repairing;
