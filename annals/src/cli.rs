@@ -35,6 +35,9 @@ pub enum Command {
     Rebuild(RebuildArgs),
     /// Bring what is behind, damaged or parked up to date.
     Repair(RepairArgs),
+    /// Make one deployment again of tables that were brought back from backups of different moments. The log is the
+    /// truth; everybody has to sign in again. No server may run meanwhile.
+    Restore(RestoreArgs),
 }
 
 /// Where the data is.
@@ -128,6 +131,24 @@ pub struct RepairArgs {
     /// Begin with the first user, even if an earlier repair was not finished.
     #[arg(long)]
     pub restart: bool,
+    /// Where the data is.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `restore`.
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// Say what would change, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// With --endpoint: no server and no function takes commands for these tables until this is done. Nobody here could
+    /// tell.
+    #[arg(long, requires = "endpoint")]
+    pub yes_the_api_is_off: bool,
     /// Where the data is.
     #[command(flatten)]
     pub place: PlaceArgs,

@@ -1,7 +1,8 @@
 //! The only crate that knows DynamoDB: log, identifiers, views, sessions, and the sealing of all of it.
 //!
 //! Invariants: nothing here knows HTTP or Lambda; nothing in a table is personal or secret in clear; nobody updates
-//! or deletes a commit; what is refused rests on consistent reads.
+//! or deletes a commit; what is refused rests on consistent reads; identifiers and vaults are written in the
+//! transaction of a commit, and otherwise only by what a restore needs (`restore.rs`).
 
 mod client;
 mod error;
@@ -9,6 +10,7 @@ mod identifiers;
 mod items;
 pub mod keys;
 mod log;
+mod restore;
 mod retry;
 mod seal;
 mod sessions;
@@ -25,6 +27,7 @@ pub use log::{
     Commit, CommitHash, EventLog, Head, LogScan, Metadata, Recorded, ScanPosition, Scanned, Segment,
     Snapshot, version_of,
 };
+pub use restore::{Cleared, ClearedUpTo, Clearing};
 pub use retry::NO_NEW_TRY_AFTER;
 pub use seal::OpenError;
 pub use sessions::{

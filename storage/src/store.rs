@@ -114,7 +114,8 @@ impl Store {
         }
     }
 
-    /// Loads a user to decide about: view and vault, in one request. `None` if there is no vault, and so no user.
+    /// Loads a user to decide about: view and vault, in one request. `None` if there is no vault, or what an erased
+    /// user left of one, and so no user.
     ///
     /// The state may be old, or empty where the view is missing or of another fold number: [`Store::execute`] knows.
     pub async fn load(&self, user: UserId) -> Result<Option<Loaded>, ReadError> {
@@ -132,7 +133,10 @@ impl Store {
         let view = self.views.open(user, found.take_view(&self.views.table));
         let session = acting.and_then(|(id, now)| self.live(user, id, now, &mut found));
         let Some(vault) = vault else { return Ok(None) };
-        let vault = Vault::from_item(&vault)?;
+        let vault = match Vault::from_item(&vault) {
+            Err(Broken::Erased) => return Ok(None),
+            vault => vault?,
+        };
         let key = self.log.keys.unwrap(&vault)?;
         let snapshot = snapshot_of(view);
         Ok(Some((Loaded { user, snapshot, key, vault: Some(vault), fresh: false }, session)))

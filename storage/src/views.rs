@@ -32,7 +32,7 @@ pub struct ViewKeys {
 /// The views table.
 #[derive(Debug, Clone)]
 pub struct Views {
-    client: Client,
+    pub(crate) client: Client,
     pub(crate) table: String,
     keys: ViewKeys,
     fold: u32,

@@ -54,11 +54,12 @@ fn would_change(report: &DryRunReport) -> String {
         (report.orphaned, "without a log, would be deleted"),
         (found.of_higher_fold, "of newer code, would stay"),
         (found.beyond_log, "of a later version than the log, would stay"),
+        (found.erased, "of none: the user has been erased"),
     ];
     format!("{}; views:\n  {} right{}", report::read(&report.covered), found.equal, report::nonzero(&lines))
 }
 
-fn changed(report: &RebuildReport) -> String {
+pub(super) fn changed(report: &RebuildReport) -> String {
     let lines = [
         (report.done.parked, "without a log that can be read: the user is parked"),
         (report.swept, "without a log, deleted"),

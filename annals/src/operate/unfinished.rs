@@ -14,6 +14,9 @@ use crate::cli::PlaceArgs;
 /// How far a run has come is kept as often as this. What was done since is done again, and does no harm.
 const KEPT_EVERY: Duration = Duration::from_secs(1);
 
+/// How the names of the files begin.
+const PREFIX: &str = "unfinished-";
+
 /// The file in the data folder that says how far an unfinished run has come, so that the next one goes on from there.
 ///
 /// It is replaced in one step but not flushed to the disk, and one that cannot be read counts as none: what it saves is
@@ -45,8 +48,19 @@ impl Unfinished {
     /// That of a run called this, over everything or over one part of the log.
     pub(super) fn of(place: &PlaceArgs, name: &str, segment: Option<Segment>) -> Self {
         let part = segment.map(|segment| format!("-{}-of-{}", segment.index + 1, segment.total));
-        let file = format!("unfinished-{name}{}.json", part.unwrap_or_default());
+        let file = format!("{PREFIX}{name}{}.json", part.unwrap_or_default());
         Self { path: place.data.join(file), endpoint: place.endpoint.clone(), state: Arc::default() }
+    }
+
+    /// Nothing that was begun on this data is to be gone on with.
+    pub(super) fn forget_all(place: &PlaceArgs) -> Result<(), std::io::Error> {
+        for entry in std::fs::read_dir(&place.data)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// The run, going on from where an unfinished one stood, and keeping how far it comes. Says on standard error if it

@@ -24,6 +24,8 @@ mod refusals;
 #[cfg(test)]
 mod resting;
 #[cfg(test)]
+mod restoring;
+#[cfg(test)]
 mod stopping;
 #[cfg(test)]
 mod story;

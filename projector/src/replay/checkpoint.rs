@@ -70,6 +70,8 @@ pub(super) struct Outcome {
     pub standing: Option<Standing>,
     /// The log cannot be read.
     pub broken: bool,
+    /// The user has been erased.
+    pub erased: bool,
     pub settled: Option<Settled>,
 }
 
@@ -168,6 +170,7 @@ impl Checkpoint {
                 self.counts.found.add(standing);
             }
             self.counts.found.broken += u64::from(outcome.broken);
+            self.counts.found.erased += u64::from(outcome.erased);
             if let Some(settled) = outcome.settled {
                 self.counts.done.add(settled);
             }

@@ -6,6 +6,7 @@ mod orphans;
 mod parked;
 mod rebuild;
 mod repair;
+mod restore;
 mod standing;
 mod verify;
 
@@ -23,6 +24,7 @@ use checkpoint::{Counts, OnCheckpoint, Outcome, Place, Work};
 pub use parked::{ParkedUser, ParkedUsers};
 pub use rebuild::{DryRunReport, RebuildReport, Rebuilt};
 pub use repair::RepairReport;
+pub use restore::{Contested, Mended, RestoreReport};
 pub use standing::Findings;
 pub use verify::{Difference, Finding, VerifyReport};
 
@@ -63,6 +65,8 @@ pub enum Phase {
     Repair,
     /// The log is compared with views and identifiers.
     Verify,
+    /// Half transactions and identifiers are mended.
+    Mend,
 }
 
 /// How far a replay has come.
@@ -327,5 +331,18 @@ impl Patience {
         self.left -= 1;
         self.pause *= 2;
         Ok(())
+    }
+}
+
+/// Does this until DynamoDB answers, or patience ends.
+async fn patiently<T, F: Future<Output = Result<T, Unavailable>>>(
+    ask: impl Fn() -> F,
+) -> Result<T, Unavailable> {
+    let mut patience = Patience::default();
+    loop {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => patience.after(error).await?,
+        }
     }
 }

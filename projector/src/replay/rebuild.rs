@@ -37,6 +37,8 @@ pub struct Rebuilt {
     pub written: u64,
     /// Users parked, because their log cannot be read.
     pub parked: u64,
+    /// Users who have been erased: they have no view.
+    pub erased: u64,
     /// Views left to the newer code that put them.
     pub of_higher_fold: u64,
     /// Views left as they are: they claim to show more than the log holds.
@@ -125,6 +127,7 @@ impl Rebuilt {
             Settled::NoLog => return,
             Settled::Written => &mut self.written,
             Settled::Parked => &mut self.parked,
+            Settled::Erased => &mut self.erased,
             Settled::OfHigherFold => &mut self.of_higher_fold,
             Settled::BeyondLog => &mut self.beyond_log,
             Settled::Overtaken => &mut self.overtaken,

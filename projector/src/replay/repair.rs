@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use domain::Version;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
-use storage::{Scanned, StoredView, Unavailable};
+use storage::{Broken, Scanned, StoredView, Unavailable, View};
 
 use super::checkpoint::{Counts, Outcome};
 use super::rebuild::Rebuilt;
@@ -67,6 +67,10 @@ impl Comparison {
                         false
                     }
                 }
+            }
+            Err(Broken::Erased) => {
+                outcome.erased = true;
+                stored.view != View::Absent
             }
             Err(_) => {
                 outcome.broken = true;

@@ -1,9 +1,9 @@
 use chrono::{DateTime, Utc};
 use domain::Version;
 use serde::{Deserialize, Serialize};
-use storage::{Put, Replacing, Scanned, Snapshot, StoredView, Unavailable, View};
+use storage::{Broken, Put, Replacing, Scanned, Snapshot, StoredView, Unavailable, View};
 
-use super::Patience;
+use super::patiently;
 use crate::ReadModel;
 
 /// How often a document that keeps losing to others is folded again.
@@ -46,6 +46,8 @@ pub struct Findings {
     pub beyond_log: u64,
     /// Logs that cannot be read.
     pub broken: u64,
+    /// Users who have been erased.
+    pub erased: u64,
 }
 
 /// What became of one user.
@@ -55,6 +57,8 @@ pub(super) enum Settled {
     Parked,
     OfHigherFold,
     BeyondLog,
+    /// The user has been erased, and has no view.
+    Erased,
     /// The log has not begun.
     NoLog,
     /// Others kept writing the view, and so know more than was folded here.
@@ -139,6 +143,10 @@ impl ReadModel {
                         return Ok(Settled::Written);
                     }
                 }
+                Err(Broken::Erased) => {
+                    self.views.sweep(&self.view(user, true).await?).await?;
+                    return Ok(Settled::Erased);
+                }
                 Err(broken) => {
                     let stored = self.view(user, true).await?;
                     if matches!(&stored.view, View::Foreign { fold, .. } if *fold > self.views.fold()) {
@@ -184,13 +192,7 @@ impl ReadModel {
         replacing: Replacing,
         terms: Terms,
     ) -> Result<Settled, Unavailable> {
-        let mut patience = Patience::default();
-        loop {
-            match self.settle(scanned.clone(), replacing.clone(), terms).await {
-                Ok(settled) => return Ok(settled),
-                Err(error) => patience.after(error).await?,
-            }
-        }
+        patiently(|| self.settle(scanned.clone(), replacing.clone(), terms)).await
     }
 }
 

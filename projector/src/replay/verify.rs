@@ -95,6 +95,8 @@ pub enum Finding {
     ViewOfHigherFold,
     /// There is a view and no log.
     ViewWithoutLog,
+    /// There is a view of a user who has been erased.
+    ViewOfErased,
     /// A view's key is no user id.
     ViewMalformed,
     /// The user's address leads to nobody.
@@ -176,6 +178,11 @@ impl Pass for Verify {
                     }
                 }
                 Ok(snapshot) => begun.push((user, snapshot)),
+                Err(Broken::Erased) => {
+                    if self.model.view(user, true).await?.view != View::Absent {
+                        self.report(Some(user), Finding::ViewOfErased);
+                    }
+                }
                 Err(broken) => self.report_broken(user, &broken),
             }
         }
@@ -349,7 +356,7 @@ impl Verify {
     async fn leads_home(&self, identifier: &Identifier, user: UserId) -> Result<bool, Unavailable> {
         match self.model.log.fold(user).await?.outcome {
             Ok(snapshot) if self.identifier_of(&snapshot).as_ref() == Some(identifier) => Ok(true),
-            Ok(_) => {
+            Ok(_) | Err(Broken::Erased) => {
                 let owners = self.identifiers.find_all(std::slice::from_ref(identifier)).await?;
                 Ok(owners.get(identifier) != Some(&user))
             }

@@ -87,11 +87,14 @@ impl Ground {
 
     pub(crate) async fn registered_by(&self, store: &Store) -> UserId {
         let user = UserId::new(self.id());
-        let command =
-            Command::Register { email: address(user), name: None, credential: CredentialId::new(self.id()) };
+        self.registered_as(store, user, address(user)).await;
+        user
+    }
+
+    pub(crate) async fn registered_as(&self, store: &Store, user: UserId, email: Email) {
+        let command = Command::Register { email, name: None, credential: CredentialId::new(self.id()) };
         let enclosed = Enclosed::Verifier(Zeroizing::new("$argon2id$".to_owned()));
         self.execute(store, &mut Loaded::unborn(user).unwrap(), command, enclosed, None).await;
-        user
     }
 
     pub(crate) async fn many_registered(&self, how_many: usize) -> Vec<UserId> {
@@ -117,7 +120,8 @@ impl Ground {
 
     async fn sign_in(&self, store: &Store, user: UserId, agent: Option<String>) -> SessionId {
         let session = SessionId::new(self.id());
-        let credential = self.fold(user).await.user.account().unwrap().credential;
+        let snapshot = store.log.fold(user).await.unwrap().outcome.unwrap();
+        let credential = snapshot.user.account().unwrap().credential;
         let begun = store.sessions.begin(user, session, None, now()).unwrap();
         let command =
             Command::SignIn { email: address(user), credential, attempt: 1, session, ends: begun.ends };
@@ -207,7 +211,9 @@ impl Ground {
     /// Every item of a table, in the order of their keys.
     pub(crate) async fn dump(&self, table: &str) -> Vec<Item> {
         let mut items = self.client.scan().table_name(table).send().await.unwrap().items.unwrap();
-        items.sort_by_key(|item| format!("{:?} {:?}", item.get("user"), item.get("item")));
+        items.sort_by_key(|item| {
+            format!("{:?} {:?} {:?}", item.get("user"), item.get("item"), item.get("identifier"))
+        });
         items
     }
 }

@@ -18,6 +18,8 @@ mod rebuilding;
 #[cfg(test)]
 mod repairing;
 #[cfg(test)]
+mod restoring;
+#[cfg(test)]
 mod resuming;
 #[cfg(test)]
 mod settings;

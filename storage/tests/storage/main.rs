@@ -26,6 +26,8 @@ mod outcomes;
 #[cfg(test)]
 mod plaintext;
 #[cfg(test)]
+mod restore;
+#[cfg(test)]
 mod session_rows;
 #[cfg(test)]
 mod sessions;
