@@ -100,7 +100,7 @@ async fn a_rebuild_and_a_repair_that_are_killed_go_on_where_they_were() {
     let data = Data::new();
     let server = data.serve().await;
     let population = Population::of(&data);
-    population.with_long_logs(40).await;
+    population.with_long_logs(24).await;
     assert_eq!(data.run(&["rebuild"]).await.code, Some(0));
 
     for (command, file) in [("rebuild", "unfinished-rebuild.json"), ("repair", "unfinished-repair.json")] {
@@ -109,21 +109,27 @@ async fn a_rebuild_and_a_repair_that_are_killed_go_on_where_they_were() {
         assert_eq!(resumed.code, Some(0), "{resumed:?}");
         let report: serde_json::Value = serde_json::from_str(&resumed.out).unwrap();
         let done_before = report["done_before"].as_u64().unwrap();
-        assert!((1..=40).contains(&done_before), "{report}");
+        assert!((1..=24).contains(&done_before), "{report}");
         let users = if done_before == 1 { "user" } else { "users" };
-        assert_eq!(resumed.err, format!("resumed: {done_before} {users} done before\n"));
-        assert_eq!(report["users"], 40, "the report is of the whole: {report}");
+        // Behind it, on a busy machine, come lines on how far it is.
+        assert!(
+            resumed.err.starts_with(&format!("resumed: {done_before} {users} done before\n")),
+            "{resumed:?}"
+        );
+        assert_eq!(report["users"], 24, "the report is of the whole: {report}");
         assert!(!data.path().join(file).exists(), "there is nothing to go on with");
 
         killed_on_the_way(&data, &[command], file).await;
         let anew = data.run(&[command, "--restart", "--json"]).await;
-        assert_eq!((anew.code, &anew.json()["done_before"]), (Some(0), &json!(null)), "{anew:?}");
+        let report: serde_json::Value = serde_json::from_str(&anew.out).unwrap();
+        assert_eq!((anew.code, &report["done_before"]), (Some(0), &json!(null)), "{anew:?}");
     }
     assert_eq!(data.run(&["verify"]).await.code, Some(0));
     // The part of a log has a place of its own.
     killed_on_the_way(&data, &["rebuild", "--segment", "1/1"], "unfinished-rebuild-1-of-1.json").await;
-    let whole = data.run(&["rebuild", "--json"]).await;
-    assert_eq!((whole.code, &whole.json()["written"]), (Some(0), &json!(40)), "{whole:?}");
+    let whole = data.run(&["rebuild"]).await;
+    assert!(whole.code == Some(0) && whole.out.contains("24 made anew"), "{whole:?}");
+    assert!(!whole.err.contains("resumed"), "{whole:?}");
     let part = data.run(&["rebuild", "--segment", "1/1"]).await;
     assert!(part.err.starts_with("resumed: "), "{part:?}");
     drop(server);
@@ -134,7 +140,7 @@ async fn what_another_rebuild_has_left_is_not_taken_up_and_it_is_said_why() {
     let data = Data::new();
     let server = data.serve().await;
     let population = Population::of(&data);
-    population.with_long_logs(40).await;
+    population.with_long_logs(12).await;
     let file = "unfinished-rebuild.json";
     killed_on_the_way(&data, &["rebuild"], file).await;
     let path = data.path().join(file);
@@ -159,7 +165,7 @@ async fn what_another_rebuild_has_left_is_not_taken_up_and_it_is_said_why() {
         let rebuilt = data.run(&["rebuild"]).await;
         assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
         assert!(rebuilt.err.starts_with("not resumed from ") && rebuilt.err.contains(why), "{rebuilt:?}");
-        assert!(rebuilt.out.contains("40 made anew") && !path.exists(), "{rebuilt:?}");
+        assert!(rebuilt.out.contains("12 made anew") && !path.exists(), "{rebuilt:?}");
     }
     drop(server);
 }

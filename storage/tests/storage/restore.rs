@@ -75,13 +75,8 @@ async fn a_vault_goes_only_if_its_users_log_has_not_begun() {
     }
     // Whoever had that id by an idempotency key can register with it.
     let mut loaded = storage::Loaded::unborn(bob.user).unwrap();
-    world.delete(&world.tables.identifiers, bobs(&world, "bob@example.com")).await;
+    world.delete(&world.tables.identifiers, world.identifier_key(&bob)).await;
     assert!(world.store.execute(&mut loaded, &registration(&bob)).await.is_ok());
-}
-
-fn bobs(world: &World, address: &str) -> crate::fixture::Item {
-    let identifier = world.store.identifiers.key.email(&somebody(address).email);
-    crate::fixture::Item::from([("identifier".to_owned(), text(identifier.as_str()))])
 }
 
 #[tokio::test]
