@@ -101,6 +101,7 @@ async fn a_rebuild_that_is_killed_again_and_again_beside_writers_gets_done() {
             // It is dropped, with everything it had begun.
             checkpoint = progress => {
                 kills += 1;
+                assert!(kills < 50, "it goes on from where it was, or would never be done");
                 unfinished = Some(checkpoint);
                 // Somebody signs in who may lie before the checkpoint: the projector takes care of them.
                 let user = users[kills % users.len()];
