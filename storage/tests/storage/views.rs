@@ -185,16 +185,12 @@ async fn what_was_marked_since_it_was_read_is_not_swept() {
     let views = &world.store.views;
     let stored = async || views.read_all(&[ada.user], true).await.unwrap().remove(0);
     for document in [None, Some(second)] {
-        let version = match &document {
-            Some(document) => {
-                put(&world, &ada, document, Replacing::Older).await;
-                document.head.version
-            }
-            None => {
-                views.park(ada.user, Version::NONE, &Broken::NoVault, noon()).await.unwrap();
-                Version::NONE
-            }
-        };
+        let version = document.as_ref().map_or(Version::NONE, |document| document.head.version);
+        if let Some(document) = &document {
+            put(&world, &ada, document, Replacing::Older).await;
+        } else {
+            views.park(ada.user, version, &Broken::NoVault, noon()).await.unwrap();
+        }
         let seen = stored().await;
         views.park(ada.user, version, &Broken::NoVault, noon()).await.unwrap();
         views.sweep(&seen).await.unwrap();
