@@ -76,11 +76,11 @@ impl Weather {
         weather
     }
 
-    /// Weather of some day: from light winds to one request in six gone wrong, and some mishaps much more frequent
+    /// Weather of some day: from light winds to one request in three gone wrong, and some mishaps much more frequent
     /// than others.
     #[must_use]
     pub fn of(random: &mut Random) -> Self {
-        let strength = *random.pick(&[0.002, 0.01, 0.02, 0.04]).expect("there are some");
+        let strength = *random.pick(&[0.005, 0.02, 0.04, 0.08]).expect("there are some");
         let mut weather = Self::CALM;
         for probability in &mut weather.0 {
             *probability = strength * random.pick(&[0.0, 0.3, 1.0, 3.0]).expect("there are some");
