@@ -1,4 +1,7 @@
-//! Plays many seeds, or one: `cargo run --workspace --example checker -- --seeds 1000 --from 1`.
+//! Plays many seeds, or one several times:
+//!
+//!     cargo run --workspace --example checker -- --seeds 1000 --from 1
+//!     cargo run --workspace --example checker -- --seed 17 --times 20
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -16,9 +19,12 @@ struct Args {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     from: u64,
-    /// This seed only, with its history.
+    /// This seed only, and its history whatever comes of it.
     #[arg(long)]
     seed: Option<u64>,
+    /// How often each seed is played.
+    #[arg(long, default_value_t = 1)]
+    times: usize,
     /// How many at the same time.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -38,15 +44,22 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let began = Instant::now();
     let seeds = args.seed.map_or(args.from..args.from + args.seeds, |seed| seed..seed + 1);
-    if let Some(seed) = args.seed {
+    if let (Some(seed), 1) = (args.seed, args.times) {
         println!("{}", paused().block_on(checker::run(seed)).report());
+        return ExitCode::SUCCESS;
     }
-    let campaign = campaign(seeds.clone(), args.threads, args.failures, paused);
+    let plays = seeds.clone().flat_map(|seed| std::iter::repeat_n(seed, args.times));
+    let campaign = campaign(plays, args.threads, args.failures, paused);
     for failure in &campaign.failures {
         println!("{}\n", failure.report());
     }
     let (played, failed) = (campaign.seeds, campaign.failures.len());
-    println!("seeds {seeds:?}: {played} played in {:?}, {failed} failed", began.elapsed());
+    println!(
+        "seeds {} to {}: {played} played in {:?}, {failed} failed",
+        seeds.start,
+        seeds.end - 1,
+        began.elapsed()
+    );
     println!("{}", campaign.counts);
     ExitCode::from(u8::from(failed > 0))
 }

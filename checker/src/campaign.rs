@@ -1,8 +1,6 @@
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use tokio::runtime::Runtime;
@@ -24,22 +22,20 @@ pub struct Campaign {
 /// Plays these seeds on so many threads, each seed on a runtime of its own: of one thread, with its time paused. Stops
 /// early at so many failures.
 pub fn campaign(
-    seeds: Range<u64>,
+    seeds: impl IntoIterator<Item = u64, IntoIter: Send>,
     threads: usize,
     failures: usize,
     runtime: impl Fn() -> Runtime + Sync,
 ) -> Campaign {
-    let next = AtomicU64::new(seeds.start);
+    let seeds = Mutex::new(seeds.into_iter());
     let campaign = Mutex::<Campaign>::default();
     let lock = || campaign.lock().unwrap_or_else(PoisonError::into_inner);
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end || lock().failures.len() >= failures {
-                        return;
-                    }
+                    let seed = seeds.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some(seed) = seed.filter(|_| lock().failures.len() < failures) else { return };
                     let outcome = catch_unwind(AssertUnwindSafe(|| runtime().block_on(run(seed))));
                     let outcome = outcome.unwrap_or_else(|_| Outcome {
                         seed,

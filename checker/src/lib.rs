@@ -5,7 +5,8 @@
 //!
 //! [`run`] is one such story, all of it drawn from one seed; [`campaign`] is many. What a client was not told (a 503, or
 //! no answer) may have happened or not, but once at most and never in part. Ids, keys and the jitter of back-offs are
-//! truly random, so a seed repeats the plan and the weather exactly, and what meets whom nearly always.
+//! truly random, so a seed repeats what everybody means to do and what goes wrong, and mostly who meets whom: play a seed
+//! that failed several times.
 //!
 //! A new command is a variant of [`Command`], an arm each in `world.rs` (how it is sent, what its answer says) and
 //! `client.rs` (when), and a rule in `rules/`.
@@ -25,8 +26,10 @@ mod tally;
 mod truth;
 mod world;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use domain::{UserId, Version};
 use projector::replay::Replay;
 use testkit::{Random, Weather};
 use tokio::sync::watch;
@@ -54,43 +57,61 @@ pub struct Outcome {
     pub counts: Counts,
 }
 
+/// A story that has come to its end, and what it left.
+struct Story {
+    world: Arc<World>,
+    history: Vec<Entry>,
+    truth: Truth,
+    /// The commits that the projector answered for.
+    delivered: BTreeSet<(UserId, Version)>,
+    hearsay: Arc<Hearsay>,
+    addresses: usize,
+}
+
 /// Plays and judges the story of a seed. To be called on a runtime of one thread whose time is paused, so that no wait
 /// takes any time.
 pub async fn run(seed: u64) -> Outcome {
-    let mut random = Random::new(seed);
-    let world = Arc::new(World::new(&mut random).await);
-    world.storm.rages(Weather::of(&mut random));
-    let (done, no_more) = watch::channel(false);
-    let delivery = Arc::new(Delivery::new(&world, &mut random));
-    let delivering = tokio::spawn({
-        let (delivery, random) = (Arc::clone(&delivery), random.fork());
-        async move { delivery.run(random, no_more).await }
-    });
-    let operator = tokio::spawn(look_after(Arc::clone(&world), random.fork()));
-    let hearsay = Arc::new(Hearsay::default());
-    let (clients, addresses, commands) = (4 + random.below(5), 1 + random.below(4), 6 + random.below(8));
-    let clients: Vec<_> = (0..clients)
-        .map(|number| {
-            let (world, hearsay, random) = (Arc::clone(&world), Arc::clone(&hearsay), random.fork());
-            let client = Client { number, world, random, addresses, clients, hearsay };
-            tokio::spawn(client.run(commands))
-        })
-        .collect();
-    for client in clients {
-        client.await.expect("a client comes to its end");
-    }
-    operator.await.expect("an operator comes to an end");
-    world.calms_down().await;
-    done.send_replace(true);
-    delivering.await.expect("the stream is delivered to its end");
+    let story = Story::play(seed).await;
+    let mut findings = rules::judge(&story.history, &story.truth, &story.delivered);
+    findings.extend(mended(&story.world).await);
+    findings.extend(probe::probe(&story).await);
+    let counts = counts(&story);
+    Outcome { seed, findings, history: story.history, counts }
+}
 
-    let history = world.history.entries();
-    let truth = Truth::of(&world).await;
-    let mut findings = rules::judge(&history, &truth, &delivery.delivered());
-    findings.extend(mended(&world).await);
-    findings.extend(probe::probe(&world, &truth, &hearsay.sessions(), addresses, &history).await);
-    let counts = counts(&world, &history, &truth);
-    Outcome { seed, findings, history, counts }
+impl Story {
+    async fn play(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let world = Arc::new(World::new(&mut random).await);
+        world.storm.rages(Weather::of(&mut random));
+        let (done, no_more) = watch::channel(false);
+        let delivery = Arc::new(Delivery::new(&world, &mut random));
+        let delivering = tokio::spawn({
+            let (delivery, random) = (Arc::clone(&delivery), random.fork());
+            async move { delivery.run(random, no_more).await }
+        });
+        let operator = tokio::spawn(look_after(Arc::clone(&world), random.fork()));
+        let hearsay = Arc::new(Hearsay::default());
+        let (clients, addresses, commands) = (4 + random.below(5), 1 + random.below(4), 6 + random.below(8));
+        let clients: Vec<_> = (0..clients)
+            .map(|number| {
+                let (world, hearsay, random) = (Arc::clone(&world), Arc::clone(&hearsay), random.fork());
+                let client = Client { number, world, random, addresses, clients, hearsay };
+                tokio::spawn(client.run(commands))
+            })
+            .collect();
+        for client in clients {
+            client.await.expect("a client comes to its end");
+        }
+        operator.await.expect("an operator comes to an end");
+        world.calms_down().await;
+        done.send_replace(true);
+        delivering.await.expect("the stream is delivered to its end");
+
+        let history = world.history.entries();
+        let truth = Truth::of(&world).await;
+        Self { world, history, truth, delivered: delivery.delivered(), hearsay, addresses }
+    }
 }
 
 /// Somebody may repair or rebuild in the middle of it all. It may fail, and must do no harm.
@@ -127,7 +148,7 @@ async fn mended(world: &World) -> Vec<String> {
     findings
 }
 
-fn counts(world: &World, history: &[Entry], truth: &Truth) -> Counts {
+fn counts(Story { world, history, truth, .. }: &Story) -> Counts {
     let mut counts = world.tally.counts();
     for entry in history {
         counts.add("requests", 1);

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use testkit::Random;
 
+use crate::Story;
 use crate::client::Session;
 use crate::history::{Answer, Command, Entry};
 use crate::truth::Truth;
@@ -12,15 +13,10 @@ const LATER: Duration = Duration::from_hours(2);
 
 /// Tries everything that was handed out when nothing goes wrong any more: what is alive works, what has ended does not,
 /// and everybody gets in with the right password only.
-pub(crate) async fn probe(
-    world: &World,
-    truth: &Truth,
-    sessions: &[Session],
-    addresses: usize,
-    history: &[Entry],
-) -> Vec<String> {
-    let prober = Prober { world, truth, random: Random::new(1), findings: Vec::new() };
-    prober.probe(sessions, addresses, history).await
+pub(crate) async fn probe(story: &Story) -> Vec<String> {
+    let prober =
+        Prober { world: &story.world, truth: &story.truth, random: Random::new(1), findings: Vec::new() };
+    prober.probe(&story.hearsay.sessions(), story.addresses, &story.history).await
 }
 
 struct Prober<'a> {

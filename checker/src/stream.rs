@@ -7,7 +7,7 @@ use aws_lambda_events::event::dynamodb::Event;
 use domain::{UserId, Version};
 use projector::{ReadModel, handle};
 use serde_json::{Value, json};
-use testkit::Random;
+use testkit::{Random, with_luck};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -160,7 +160,7 @@ impl Delivery {
             let handling = handle(model, event(&batch), self.world.time.now());
             let dies = random.chance(self.habits.killed);
             let within = if dies { random.millis(0, 40) } else { Duration::from_secs(60) };
-            let Ok(answer) = timeout(within, handling).await else {
+            let Ok(answer) = with_luck(random.fork(), timeout(within, handling)).await else {
                 self.world.tally.count("projector killed");
                 // What is split in two after a failure comes as two batches; the first half now.
                 if batch.len() > 1 && random.chance(0.5) {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use storage::keys::ServiceKeys;
 use storage::tables::Tables;
 use storage::{Lifetimes, Store, ViewKeys, WrappingKeys};
-use testkit::{InProcess, Random, Storm};
+use testkit::{InProcess, Random, Storm, with_luck};
 use tokio::sync::RwLock;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt as _;
@@ -158,13 +158,14 @@ impl World {
         random: &mut Random,
     ) -> Answer {
         let _under_way = self.under_way.read().await;
+        let luck = random.fork();
         let instance = &self.instances[random.below(INSTANCES)];
         let now = instance.clock.now();
         let request = self.history.begin(client, agent, command, now);
         let answering = instance.router.clone().oneshot(http_request(request, agent, command));
         let dies = self.kills.load(Ordering::Relaxed) && random.chance(self.killed);
         let within = if dies { random.millis(0, 60) } else { PATIENCE };
-        let answer = match timeout(within, answering).await {
+        let answer = match with_luck(luck, timeout(within, answering)).await {
             Ok(Ok(response)) => read(command, response, now).await,
             Ok(Err(never)) => match never {},
             Err(_) => {

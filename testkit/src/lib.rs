@@ -23,4 +23,4 @@ pub use in_process::{InProcess, Stream};
 pub use meter::{Meter, Taken};
 pub use random::Random;
 pub use runtime_api::{Ended, Function, Outcome, program, settings};
-pub use storm::{Mishap, Storm, Weather};
+pub use storm::{Mishap, Storm, Weather, with_luck};

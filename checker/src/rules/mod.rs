@@ -8,6 +8,8 @@ mod reading;
 mod registering;
 mod sessions;
 mod signing_in;
+#[cfg(test)]
+mod tampering;
 
 use std::collections::BTreeSet;
 use std::fmt::Display;

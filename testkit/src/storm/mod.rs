@@ -4,6 +4,7 @@ mod client;
 mod past;
 mod weather;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -44,6 +45,17 @@ pub struct Storm {
     state: Arc<Mutex<State>>,
     /// How many requests are still to take effect although nobody waits for them any more.
     late: watch::Sender<usize>,
+}
+
+tokio::task_local! {
+    /// What the requests of a task meet, if it has a luck of its own.
+    static LUCK: RefCell<Random>;
+}
+
+/// Runs a future whose requests meet what follows from this luck, and not from what others send in between: so that
+/// the same goes wrong again in the same place, even if somebody else is a little earlier or later.
+pub async fn with_luck<F: Future>(luck: Random, future: F) -> F::Output {
+    LUCK.scope(RefCell::new(luck), future).await
 }
 
 #[derive(Debug)]
@@ -91,14 +103,20 @@ impl Storm {
         self.state().requests
     }
 
+    /// What the next request of this task meets.
+    fn luck(&self) -> Random {
+        let own = LUCK.try_with(|luck| luck.borrow_mut().fork());
+        own.unwrap_or_else(|_| self.state().random.fork())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same request reaches the engine, which is all that happens at this moment.
-    fn arrive(&self, operation: &str, body: &str) -> (u16, String) {
+    fn arrive(&self, operation: &str, body: &str, luck: &mut Random) -> (u16, String) {
         let mut state = self.state();
-        let State { random, weather, past, met, .. } = &mut *state;
+        let State { weather, past, met, .. } = &mut *state;
         past.look(&self.engine, operation, body);
         let (status, answer) = self.engine.answer(operation, body);
         if status != 200 {
@@ -106,7 +124,7 @@ impl Storm {
         }
         past.remember(operation, body, &answer);
         let choose = |states: usize| {
-            (states > 0 && random.chance(weather.of_mishap(Mishap::Stale))).then(|| random.below(states))
+            (states > 0 && luck.chance(weather.of_mishap(Mishap::Stale))).then(|| luck.below(states))
         };
         match past.instead(operation, body, &answer, choose) {
             Some(former) => {
@@ -118,76 +136,76 @@ impl Storm {
     }
 
     /// What goes wrong with this request, how long it is under way, and how long its answer is.
-    fn prospect(&self, operation: &str) -> (Option<Mishap>, Duration, Duration) {
+    fn prospect(&self, operation: &str, luck: &mut Random) -> (Option<Mishap>, Duration, Duration) {
         let mut state = self.state();
         state.requests += 1;
-        let State { random, weather, met, .. } = &mut *state;
+        let State { weather, met, .. } = &mut *state;
         let mishap = Mishap::BEFORE_THE_ANSWER
             .into_iter()
             .filter(|mishap| mishap.befalls(operation))
-            .find(|mishap| random.chance(weather.of_mishap(*mishap)));
+            .find(|mishap| luck.chance(weather.of_mishap(*mishap)));
         if let Some(mishap) = mishap {
             *met.entry(mishap).or_default() += 1;
         }
         let mut under_way = || {
-            let (least, most) = if random.chance(SELDOM) { SELDOM_UNDER_WAY } else { UNDER_WAY };
-            random.millis(least, most)
+            let (least, most) = if luck.chance(SELDOM) { SELDOM_UNDER_WAY } else { UNDER_WAY };
+            luck.millis(least, most)
         };
         (mishap, under_way(), under_way())
     }
 
     async fn carry(self, operation: String, body: String) -> Result<HttpResponse, ConnectorError> {
-        let (mishap, there, back) = self.prospect(&operation);
+        let mut luck = self.luck();
+        let (mishap, there, back) = self.prospect(&operation, &mut luck);
         sleep(there).await;
         let (status, answer) = match mishap {
-            None => self.arrive(&operation, &body),
+            None => self.arrive(&operation, &body, &mut luck),
             Some(Mishap::Throttled) => refused(400, "ThrottlingException"),
             Some(Mishap::OverCapacity) => refused(400, "ProvisionedThroughputExceededException"),
-            Some(Mishap::Conflict) => self.conflict(&operation, &body),
+            Some(Mishap::Conflict) => self.conflict(&operation, &body, &mut luck),
             Some(Mishap::ErrorBefore) => refused(500, "InternalServerError"),
             Some(Mishap::ErrorAfter) => {
-                self.arrive(&operation, &body);
+                self.arrive(&operation, &body, &mut luck);
                 refused(500, "InternalServerError")
             }
-            Some(Mishap::Unprocessed) => self.in_part(&operation, &body),
+            Some(Mishap::Unprocessed) => self.in_part(&operation, &body, &mut luck),
             Some(Mishap::LostBefore) => return never().await,
             Some(Mishap::LostAfter) => {
-                self.arrive(&operation, &body);
+                self.arrive(&operation, &body, &mut luck);
                 return never().await;
             }
             Some(Mishap::Late) => {
-                self.arrive_late(operation, body);
+                self.arrive_late(operation, body, luck);
                 return never().await;
             }
             // Befalls answers, in `arrive`.
-            Some(Mishap::Stale) => self.arrive(&operation, &body),
+            Some(Mishap::Stale) => self.arrive(&operation, &body, &mut luck),
         };
         sleep(back).await;
         response(status, answer)
     }
 
     /// The request takes effect by itself, when its client has perhaps gone on to something else.
-    fn arrive_late(&self, operation: String, body: String) {
-        let after = self.state().random.millis(LATE.0, LATE.1);
+    fn arrive_late(&self, operation: String, body: String, mut luck: Random) {
+        let after = luck.millis(LATE.0, LATE.1);
         let storm = self.clone();
         storm.late.send_modify(|late| *late += 1);
         tokio::spawn(async move {
             sleep(after).await;
-            storm.arrive(&operation, &body);
+            storm.arrive(&operation, &body, &mut luck);
             storm.late.send_modify(|late| *late -= 1);
         });
     }
 
     /// Somebody else is writing one of the items.
-    fn conflict(&self, operation: &str, body: &str) -> (u16, String) {
+    fn conflict(&self, operation: &str, body: &str, luck: &mut Random) -> (u16, String) {
         if operation != "TransactWriteItems" {
             return refused(400, "TransactionConflictException");
         }
         let actions = json(body)["TransactItems"].as_array().map_or(1, Vec::len);
         let mut reasons = vec![json!({ "Code": "None" }); actions];
-        let mut state = self.state();
-        let code = if state.random.chance(0.2) { "ThrottlingError" } else { "TransactionConflict" };
-        let one = state.random.below(actions);
+        let code = if luck.chance(0.2) { "ThrottlingError" } else { "TransactionConflict" };
+        let one = luck.below(actions);
         reasons[one] = json!({ "Code": code, "Message": "injected" });
         let mut answer = error_body("TransactionCanceledException");
         answer["CancellationReasons"] = reasons.into();
@@ -195,13 +213,12 @@ impl Storm {
     }
 
     /// Some keys of a batch are left for later.
-    fn in_part(&self, operation: &str, body: &str) -> (u16, String) {
+    fn in_part(&self, operation: &str, body: &str, luck: &mut Random) -> (u16, String) {
         let mut asked = json(body);
         let mut left = json!({});
         for (table, wanted) in asked["RequestItems"].as_object_mut().into_iter().flatten() {
             let keys = wanted["Keys"].as_array().cloned().unwrap_or_default();
-            let (later, now): (Vec<Value>, Vec<Value>) =
-                keys.into_iter().partition(|_| self.state().random.chance(0.5));
+            let (later, now): (Vec<Value>, Vec<Value>) = keys.into_iter().partition(|_| luck.chance(0.5));
             if !later.is_empty() {
                 left[table] = wanted.clone();
                 left[table]["Keys"] = later.into();
@@ -214,7 +231,7 @@ impl Storm {
                 return (200, json!({ "Responses": {}, "UnprocessedKeys": left }).to_string());
             }
         }
-        let (status, answer) = self.arrive(operation, &asked.to_string());
+        let (status, answer) = self.arrive(operation, &asked.to_string(), luck);
         let mut answer = json(&answer);
         answer["UnprocessedKeys"] = left;
         (status, answer.to_string())
