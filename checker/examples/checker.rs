@@ -39,7 +39,6 @@ fn paused() -> Runtime {
     Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime")
 }
 
-#[expect(clippy::disallowed_methods, reason = "the time that it all took")]
 fn main() -> ExitCode {
     let args = Args::parse();
     let began = Instant::now();

@@ -12,7 +12,6 @@
 //! `client.rs` (when), and a rule in `rules/`.
 #![expect(
     clippy::expect_used,
-    clippy::missing_panics_doc,
     reason = "a test has nothing better to do than to stop when its ground is missing"
 )]
 

@@ -159,7 +159,7 @@ impl Delivery {
         for _ in 0..ATTEMPTS {
             let handling = handle(model, event(&batch), self.world.time.now());
             let dies = random.chance(self.habits.killed);
-            let within = if dies { random.millis(0, 40) } else { Duration::from_secs(60) };
+            let within = if dies { random.millis(0, 40) } else { Duration::from_mins(1) };
             let Ok(answer) = with_luck(random.fork(), timeout(within, handling)).await else {
                 self.world.tally.count("projector killed");
                 // What is split in two after a failure comes as two batches; the first half now.

@@ -96,7 +96,7 @@ impl World {
         let clocks_differ = random.chance(0.5);
         let instances = (0..INSTANCES).map(|_| {
             let client = if random.chance(0.7) { storm.client() } else { storm.bare_client() };
-            let store = Store::new(&client, &tables, &keys, Lifetimes::default());
+            let commands = Store::new(&client, &tables, &keys, Lifetimes::default());
             let passwords = PasswordHasher::new(CHEAP, keys.pepper.clone(), 4).expect("a hasher");
             let off = if clocks_differ {
                 i64::try_from(random.below(3_000)).unwrap_or_default() - 1_500
@@ -104,7 +104,7 @@ impl World {
                 0
             };
             let clock = time.clock(TimeDelta::milliseconds(off));
-            let service = Service::new(store, passwords, &keys, ISSUER.to_owned(), clock.clone());
+            let service = Service::new(commands, passwords, &keys, ISSUER.to_owned(), clock.clone());
             Instance { router: router(Arc::new(service.expect("a service"))), clock }
         });
         let instances = instances.collect();

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// Numbers that look random and follow from a seed alone: SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom
+/// Numbers that look random and follow from a seed alone: `SplitMix64` (Steele, Lea, Flood: Fast splittable pseudorandom
 /// number generators, 2014). Nothing secret may rest on them.
 #[derive(Debug, Clone)]
 pub struct Random(u64);

@@ -43,10 +43,10 @@ impl Case<'_> {
                         format!("an expired access token was taken: {entry}")
                     });
                 }
-                (Command::SignOut(access) | Command::ReadProfile(access, _), Answer::Refused(_)) => {
-                    if !expired(entry, access) {
-                        self.has_ended(entry, access.session);
-                    }
+                (Command::SignOut(access) | Command::ReadProfile(access, _), Answer::Refused(_))
+                    if !expired(entry, access) =>
+                {
+                    self.has_ended(entry, access.session);
                 }
                 _ => {}
             }

@@ -95,9 +95,9 @@ impl Case<'_> {
                 .collect();
             times.sort();
             let waits = (FREE..times.len()).map(|failures| 1 << (failures - FREE).min(9));
-            let least = TimeDelta::seconds(waits.sum());
+            let must_take = TimeDelta::seconds(waits.sum());
             let (Some(first), Some(last)) = (times.first(), times.last()) else { continue };
-            let holds = *last - *first >= least;
+            let holds = *last - *first >= must_take;
             let (count, took) = (times.len(), *last - *first);
             self.require(holds, || format!("{count} guesses of a{of} were looked at within {took}"));
         }

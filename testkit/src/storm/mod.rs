@@ -159,10 +159,11 @@ impl Storm {
         let (mishap, there, back) = self.prospect(&operation, &mut luck);
         sleep(there).await;
         let (status, answer) = match mishap {
-            None => self.arrive(&operation, &body, &mut luck),
+            // Staleness befalls the answer.
+            None | Some(Mishap::Stale) => self.arrive(&operation, &body, &mut luck),
             Some(Mishap::Throttled) => refused(400, "ThrottlingException"),
             Some(Mishap::OverCapacity) => refused(400, "ProvisionedThroughputExceededException"),
-            Some(Mishap::Conflict) => self.conflict(&operation, &body, &mut luck),
+            Some(Mishap::Conflict) => conflict(&operation, &body, &mut luck),
             Some(Mishap::ErrorBefore) => refused(500, "InternalServerError"),
             Some(Mishap::ErrorAfter) => {
                 self.arrive(&operation, &body, &mut luck);
@@ -178,8 +179,6 @@ impl Storm {
                 self.arrive_late(operation, body, luck);
                 return never().await;
             }
-            // Befalls answers, in `arrive`.
-            Some(Mishap::Stale) => self.arrive(&operation, &body, &mut luck),
         };
         sleep(back).await;
         response(status, answer)
@@ -195,21 +194,6 @@ impl Storm {
             storm.arrive(&operation, &body, &mut luck);
             storm.late.send_modify(|late| *late -= 1);
         });
-    }
-
-    /// Somebody else is writing one of the items.
-    fn conflict(&self, operation: &str, body: &str, luck: &mut Random) -> (u16, String) {
-        if operation != "TransactWriteItems" {
-            return refused(400, "TransactionConflictException");
-        }
-        let actions = json(body)["TransactItems"].as_array().map_or(1, Vec::len);
-        let mut reasons = vec![json!({ "Code": "None" }); actions];
-        let code = if luck.chance(0.2) { "ThrottlingError" } else { "TransactionConflict" };
-        let one = luck.below(actions);
-        reasons[one] = json!({ "Code": code, "Message": "injected" });
-        let mut answer = error_body("TransactionCanceledException");
-        answer["CancellationReasons"] = reasons.into();
-        (400, answer.to_string())
     }
 
     /// Some keys of a batch are left for later.
@@ -236,6 +220,21 @@ impl Storm {
         answer["UnprocessedKeys"] = left;
         (status, answer.to_string())
     }
+}
+
+/// Somebody else is writing one of the items.
+fn conflict(operation: &str, body: &str, luck: &mut Random) -> (u16, String) {
+    if operation != "TransactWriteItems" {
+        return refused(400, "TransactionConflictException");
+    }
+    let actions = json(body)["TransactItems"].as_array().map_or(1, Vec::len);
+    let mut reasons = vec![json!({ "Code": "None" }); actions];
+    let code = if luck.chance(0.2) { "ThrottlingError" } else { "TransactionConflict" };
+    let one = luck.below(actions);
+    reasons[one] = json!({ "Code": code, "Message": "injected" });
+    let mut answer = error_body("TransactionCanceledException");
+    answer["CancellationReasons"] = reasons.into();
+    (400, answer.to_string())
 }
 
 fn refused(status: u16, name: &str) -> (u16, String) {
