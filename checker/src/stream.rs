@@ -13,8 +13,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::world::World;
 
-/// Shards are asked for more at this pace.
+/// The stream is asked for more at this pace.
 const PACE: Duration = Duration::from_millis(15);
+/// A shard is asked for more after so many milliseconds: what has come meanwhile is a batch, or several.
+const SHARD_PACE: (u64, u64) = (5, 250);
 /// A batch that fails so often is given up, as by a mapping with a limit of retries.
 const ATTEMPTS: usize = 6;
 
@@ -23,7 +25,7 @@ const ATTEMPTS: usize = 6;
 pub(crate) struct Delivery {
     world: Arc<World>,
     shards: Vec<Mutex<Vec<Due>>>,
-    /// Users whose records lie on two shards, as after a split.
+    /// What the handler was given and answered for.
     delivered: Mutex<BTreeSet<(UserId, Version)>>,
     habits: Habits,
 }
@@ -33,7 +35,9 @@ struct Habits {
     dropped: f64,
     doubled: f64,
     delayed: f64,
+    /// On another shard than most of its user's, as after a split.
     strayed: f64,
+    /// The handler dies with the batch in its hands.
     killed: f64,
 }
 
@@ -123,7 +127,9 @@ impl Delivery {
 
     /// One shard: batch after batch, each until it is answered for.
     async fn shard(&self, shard: usize, mut random: Random, dealt: watch::Receiver<bool>) {
-        let model = self.world.read_model(&self.world.storm.client());
+        let storm = &self.world.storm;
+        let client = if random.chance(0.5) { storm.client() } else { storm.bare_client() };
+        let model = self.world.read_model(&client);
         loop {
             let last = *dealt.borrow();
             let now = Instant::now();
@@ -141,7 +147,7 @@ impl Delivery {
             if last && self.queue(shard, |queue| queue.is_empty()) {
                 return;
             }
-            sleep(PACE).await;
+            sleep(random.millis(SHARD_PACE.0, SHARD_PACE.1)).await;
         }
     }
 
@@ -162,7 +168,7 @@ impl Delivery {
             let within = if dies { random.millis(0, 40) } else { Duration::from_mins(1) };
             let Ok(answer) = with_luck(random.fork(), timeout(within, handling)).await else {
                 self.world.tally.count("projector killed");
-                // What is split in two after a failure comes as two batches; the first half now.
+                // A batch that failed as a whole may come again in two.
                 if batch.len() > 1 && random.chance(0.5) {
                     let later = batch.split_off(batch.len() / 2);
                     Box::pin(self.batch(model, later, random)).await;
