@@ -1,7 +1,7 @@
 //! Plays many seeds, or one several times:
 //!
-//!     cargo run --workspace --example checker -- --seeds 1000 --from 1
-//!     cargo run --workspace --example checker -- --seed 17 --times 20
+//!     cargo run --example checker -- --seeds 1000 --from 1
+//!     cargo run --example checker -- --seed 17 --times 20
 
 use std::process::ExitCode;
 use std::time::Instant;

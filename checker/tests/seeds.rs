@@ -15,7 +15,8 @@ mod seeds {
         let from = setting("ANNALS_CHECKER_FROM", 1);
         let seeds = from..from + setting("ANNALS_CHECKER_SEEDS", 200);
         let paused = || Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        let campaign = campaign(seeds.clone(), 2, 3, paused);
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let campaign = campaign(seeds.clone(), threads, 3, paused);
         println!("seeds {seeds:?}: {}", campaign.counts);
         for failure in &campaign.failures {
             println!("{}\n", failure.report());
