@@ -95,6 +95,9 @@ impl Client {
                 sleep(self.random.millis(0, 150)).await;
             }
             self.let_time_pass().await;
+            if self.random.chance(0.03) {
+                self.guess_in_a_rush().await;
+            }
             let (agent, command) = self.choose();
             if self.random.chance(0.15) {
                 self.twice_at_once(&agent, &command).await;
@@ -195,6 +198,19 @@ impl Client {
         for answer in [first, second] {
             self.hearsay.hear(self.number, agent, command, &answer);
         }
+    }
+
+    /// Tries wrong passwords on one address, all at once.
+    async fn guess_in_a_rush(&mut self) {
+        let guess = Command::SignIn { address: self.random.below(self.addresses), password: usize::MAX };
+        let world = &self.world;
+        let rush: Vec<_> = (0..12)
+            .map(|_| {
+                let (mut luck, number, guess) = (self.random.fork(), self.number, &guess);
+                async move { world.send(number, "rush", guess, &mut luck).await }
+            })
+            .collect();
+        futures::future::join_all(rush).await;
     }
 
     /// Sends a command, and sends it again if it was not said what came of it, as clients do; some give up.

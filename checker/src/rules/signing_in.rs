@@ -1,4 +1,6 @@
-use chrono::TimeDelta;
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Case;
 use crate::history::{Answer, Command, Entry};
@@ -67,7 +69,7 @@ impl Case<'_> {
             Command::SignIn { address, .. } => Some(address),
             _ => None,
         });
-        let addresses: std::collections::BTreeSet<usize> = addresses.collect();
+        let addresses: BTreeSet<usize> = addresses.collect();
         for of in addresses {
             // Where the count may have begun anew, by a registration or a success, nothing is said.
             let of_address = || {
@@ -86,21 +88,30 @@ impl Case<'_> {
                 matches!(entry.command, Command::SignIn { password, .. } if Some(password) == right)
                     && !matches!(entry.answer, Answer::Refused(_))
             };
-            let success =
-                of_address().filter(may_succeed).map(|entry| entry.invoked).min().unwrap_or(u64::MAX);
-            let mut times: Vec<_> = of_address()
-                .filter(|entry| entry.answer == Answer::Refused(401))
-                .filter(|entry| known.is_none_or(|known| entry.invoked > known) && entry.completed < success)
-                .map(|entry| entry.now)
-                .collect();
-            times.sort();
-            let waits = (FREE..times.len()).map(|failures| 1 << (failures - FREE).min(9));
-            let must_take = TimeDelta::seconds(waits.sum());
-            let (Some(first), Some(last)) = (times.first(), times.last()) else { continue };
-            let holds = *last - *first >= must_take;
-            let (count, took) = (times.len(), *last - *first);
-            self.require(holds, || format!("{count} guesses of a{of} were looked at within {took}"));
+            let successes: Vec<&Entry> = of_address().filter(may_succeed).collect();
+            // By the successes that came before them; those that overlap one are left out.
+            let mut guesses: BTreeMap<usize, Vec<DateTime<Utc>>> = BTreeMap::new();
+            for guess in of_address().filter(|entry| entry.answer == Answer::Refused(401)) {
+                let before = successes.iter().filter(|success| success.precedes(guess)).count();
+                let after = successes.iter().filter(|success| guess.precedes(success)).count();
+                if known.is_none_or(|known| guess.invoked > known) && before + after == successes.len() {
+                    guesses.entry(before).or_default().push(guess.now);
+                }
+            }
+            for times in guesses.into_values() {
+                self.took_their_time(of, times);
+            }
         }
+    }
+
+    /// The sixth guess waits a second after the fifth, and each one more twice as long.
+    fn took_their_time(&mut self, of: usize, mut times: Vec<DateTime<Utc>>) {
+        times.sort();
+        let waits = (FREE..times.len()).map(|failures| 1 << (failures - FREE).min(9));
+        let must_take = TimeDelta::seconds(waits.sum());
+        let (Some(first), Some(last)) = (times.first(), times.last()) else { return };
+        let (count, took) = (times.len(), *last - *first);
+        self.require(took >= must_take, || format!("{count} guesses of a{of} were looked at within {took}"));
     }
 }
 
