@@ -59,7 +59,7 @@ impl Fault {
     }
 }
 
-fn error_body(name: &str) -> Value {
+pub(crate) fn error_body(name: &str) -> Value {
     serde_json::json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{name}"), "message": "injected" })
 }
 

@@ -110,6 +110,10 @@ impl Unfinished {
     }
 
     fn keep(&self, checkpoint: &Checkpoint) {
+        if checkpoint.users() == 0 {
+            // There is nothing yet to go on from.
+            return;
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.latest = Some(checkpoint.clone());
         if state.written.is_none_or(|written| written.elapsed() >= KEPT_EVERY) {

@@ -5,4 +5,6 @@ mod faults;
 #[cfg(test)]
 mod meter;
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod tables;

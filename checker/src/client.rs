@@ -1,0 +1,227 @@
+use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use testkit::Random;
+use tokio::time::sleep;
+
+use crate::history::{Access, Answer, Command, Token};
+use crate::world::World;
+
+/// So often a client that was told nothing sends the same again, at most.
+const TRIES: usize = 4;
+
+/// One of several clients that share the addresses, and now and then each other's tokens.
+pub(crate) struct Client {
+    pub number: usize,
+    pub world: Arc<World>,
+    pub random: Random,
+    /// How many addresses there are.
+    pub addresses: usize,
+    /// How many clients, and so passwords, there are.
+    pub clients: usize,
+    pub hearsay: Arc<Hearsay>,
+}
+
+/// What all clients have been told: their own, and others' when they steal.
+#[derive(Default)]
+pub(crate) struct Hearsay(Mutex<Heard>);
+
+#[derive(Default)]
+struct Heard {
+    sessions: Vec<Session>,
+    /// Addresses that were registered, and with which passwords.
+    accounts: Vec<(usize, usize)>,
+}
+
+/// A session as its client knows it.
+#[derive(Clone)]
+pub(crate) struct Session {
+    pub client: usize,
+    pub agent: String,
+    /// Refresh tokens in the order in which they came.
+    pub tokens: Vec<Token>,
+    pub access: Access,
+    /// The latest version of the log that was heard of.
+    pub version: u64,
+}
+
+impl Hearsay {
+    pub(crate) fn sessions(&self) -> Vec<Session> {
+        self.heard().sessions.clone()
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of an answer.
+    fn hear(&self, client: usize, agent: &str, command: &Command, answer: &Answer) {
+        let mut heard = self.heard();
+        let Heard { sessions, accounts } = &mut *heard;
+        match (command, answer) {
+            (Command::Register { address, password, .. }, Answer::Registered { .. }) => {
+                accounts.push((*address, *password));
+            }
+            (_, Answer::SignedIn { version, token, access, .. }) => sessions.push(Session {
+                client,
+                agent: agent.to_owned(),
+                tokens: vec![token.clone()],
+                access: access.clone(),
+                version: *version,
+            }),
+            (_, Answer::Refreshed(token, access)) => {
+                for known in sessions.iter_mut().filter(|known| known.access.session == token.session) {
+                    if !known.tokens.contains(token) {
+                        known.tokens.push(token.clone());
+                    }
+                    known.access = access.clone();
+                }
+            }
+            (Command::ReadProfile(access, _), Answer::Profile(profile)) => {
+                for known in sessions.iter_mut().filter(|known| known.access.session == access.session) {
+                    known.version = known.version.max(profile.version);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Client {
+    /// Does so many things, one after another, and some of them twice at once.
+    pub(crate) async fn run(mut self, commands: usize) {
+        for _ in 0..commands {
+            if self.random.chance(0.7) {
+                sleep(self.random.millis(0, 150)).await;
+            }
+            self.let_time_pass().await;
+            if self.random.chance(0.03) {
+                self.guess_in_a_rush().await;
+            }
+            let (agent, command) = self.choose();
+            if self.random.chance(0.15) {
+                self.twice_at_once(&agent, &command).await;
+            } else {
+                self.until_answered(&agent, &command).await;
+            }
+        }
+    }
+
+    /// The clock goes ahead now and then: past the grace of a refresh, past a back-off, past an access token's life.
+    async fn let_time_pass(&mut self) {
+        match self.random.below(100) {
+            0..=11 => self.world.time.skip(self.random.millis(100, 3_000)),
+            12..=16 => self.world.time.skip(self.random.millis(8_000, 14_000)),
+            17..=18 => self.world.rest(self.random.millis(60_000, 20 * 60_000)).await,
+            _ => {}
+        }
+    }
+
+    /// What to do next, and with which `User-Agent`: a session is refreshed by the one it was begun with.
+    fn choose(&mut self) -> (String, Command) {
+        let mut agent = format!("c{}", self.number);
+        let Some(session) = self.some_session() else {
+            let early = if self.random.chance(0.3) { self.registration() } else { self.sign_in() };
+            return (agent, early);
+        };
+        let command = match self.random.below(100) {
+            0..=6 => self.registration(),
+            7..=34 => self.sign_in(),
+            35..=61 => {
+                // A thief has another browser, mostly.
+                if session.client == self.number || self.random.chance(0.3) {
+                    agent = session.agent;
+                }
+                Command::Refresh(self.some_token(&session.tokens))
+            }
+            62..=71 => Command::SignOut(session.access),
+            _ => {
+                let at_least = match self.random.below(10) {
+                    0..=4 => Some(session.version),
+                    5 => Some(1_000_000),
+                    _ => None,
+                };
+                Command::ReadProfile(session.access, at_least)
+            }
+        };
+        (agent, command)
+    }
+
+    fn registration(&mut self) -> Command {
+        let key =
+            self.random.chance(0.6).then(|| format!("k{}-{}", self.number, self.random.below(1_000_000)));
+        Command::Register { address: self.random.below(self.addresses), password: self.number, key }
+    }
+
+    /// As the owner of some address, or at a guess.
+    fn sign_in(&mut self) -> Command {
+        let guesses = self.random.chance(0.35);
+        let accounts = self.hearsay.heard().accounts.clone();
+        if let Some((address, password)) = self.random.pick(&accounts).filter(|_| !guesses) {
+            return Command::SignIn { address: *address, password: *password };
+        }
+        let (address, password) = (self.random.below(self.addresses), self.random.below(self.clients));
+        Command::SignIn { address, password }
+    }
+
+    /// One's own latest session mostly, or an earlier one, or somebody else's.
+    fn some_session(&mut self) -> Option<Session> {
+        let all = self.hearsay.sessions();
+        let (own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|known| known.client == self.number);
+        if self.random.chance(0.1) && !others.is_empty() {
+            return self.random.pick(&others).cloned();
+        }
+        if self.random.chance(0.6) { own.last().cloned() } else { self.random.pick(&own).cloned() }
+    }
+
+    /// The latest mostly, or one that was spent, or one that nobody was given.
+    fn some_token(&mut self, tokens: &[Token]) -> Token {
+        let latest = tokens.last().cloned().expect("a session begins with a token");
+        match self.random.below(20) {
+            0..=3 => self.random.pick(tokens).cloned().unwrap_or(latest),
+            4 => {
+                let mut text = latest.text.into_bytes();
+                let place = self.random.below(text.len());
+                text[place] = if text[place] == b'A' { b'B' } else { b'A' };
+                let text = String::from_utf8_lossy(&text).into_owned();
+                Token { text, genuine: false, ..latest }
+            }
+            _ => latest,
+        }
+    }
+
+    async fn twice_at_once(&mut self, agent: &str, command: &Command) {
+        let (mut here, mut there) = (self.random.fork(), self.random.fork());
+        let first = self.world.send(self.number, agent, command, &mut here);
+        let second = self.world.send(self.number, agent, command, &mut there);
+        let (first, second) = futures::future::join(first, second).await;
+        for answer in [first, second] {
+            self.hearsay.hear(self.number, agent, command, &answer);
+        }
+    }
+
+    /// Tries wrong passwords on one address, all at once.
+    async fn guess_in_a_rush(&mut self) {
+        let guess = Command::SignIn { address: self.random.below(self.addresses), password: usize::MAX };
+        let world = &self.world;
+        let rush: Vec<_> = (0..12)
+            .map(|_| {
+                let (mut luck, number, guess) = (self.random.fork(), self.number, &guess);
+                async move { world.send(number, "rush", guess, &mut luck).await }
+            })
+            .collect();
+        futures::future::join_all(rush).await;
+    }
+
+    /// Sends a command, and sends it again if it was not said what came of it, as clients do; some give up.
+    async fn until_answered(&mut self, agent: &str, command: &Command) {
+        for _ in 0..TRIES {
+            let answer = self.world.send(self.number, agent, command, &mut self.random).await;
+            self.hearsay.hear(self.number, agent, command, &answer);
+            if answer != Answer::Unknown || self.random.chance(0.25) {
+                return;
+            }
+            sleep(self.random.millis(0, 400)).await;
+        }
+    }
+}

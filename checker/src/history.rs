@@ -1,0 +1,249 @@
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use domain::{SessionId, UserId};
+
+/// What a client asks of the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// To register this address with this client's password. Without an idempotency key, each request is a
+    /// registration of its own.
+    Register {
+        /// The address, by its number.
+        address: usize,
+        /// The password, by its number.
+        password: usize,
+        /// The idempotency key.
+        key: Option<String>,
+    },
+    /// To sign in.
+    SignIn {
+        /// The address, by its number.
+        address: usize,
+        /// The password, by its number.
+        password: usize,
+    },
+    /// New tokens for a refresh token.
+    Refresh(Token),
+    /// To end the session of an access token.
+    SignOut(Access),
+    /// The profile, as of at least this version if one is named.
+    ReadProfile(Access, Option<u64>),
+}
+
+/// A refresh token as a client has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Its session.
+    pub session: SessionId,
+    /// Its place in the line of its session's tokens, from 0.
+    pub generation: u64,
+    /// Itself.
+    pub text: String,
+    /// Whether it is as the service gave it.
+    pub genuine: bool,
+}
+
+/// An access token as a client has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// Its session.
+    pub session: SessionId,
+    /// Itself.
+    pub text: String,
+    /// When it expires.
+    pub expires: DateTime<Utc>,
+}
+
+/// What a client was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing, or that it is not known: the command may have been carried out, may yet be, or neither.
+    Unknown,
+    /// 201.
+    Registered {
+        /// The new user.
+        user: UserId,
+        /// The version of the log.
+        version: u64,
+    },
+    /// 200 to a sign-in.
+    SignedIn {
+        /// Who.
+        user: UserId,
+        /// The version of the log.
+        version: u64,
+        /// The first refresh token.
+        token: Token,
+        /// The access token.
+        access: Access,
+    },
+    /// 200 to a refresh.
+    Refreshed(Token, Access),
+    /// 204.
+    SignedOut,
+    /// 200 to a question for the profile.
+    Profile(Profile),
+    /// A refusal, by its status.
+    Refused(u16),
+    /// An answer that the service must never give.
+    Absurd(String),
+}
+
+/// A profile as it was shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Whose.
+    pub user: String,
+    /// The version of the log that it shows.
+    pub version: u64,
+    /// The entity tag.
+    pub etag: String,
+    /// The address.
+    pub email: String,
+    /// The name.
+    pub name: Option<String>,
+    /// When the profile last changed.
+    pub updated_at: String,
+}
+
+/// One request and what came of it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its number, which is also the network address it came from: the log records it with what it caused.
+    pub request: usize,
+    /// Who sent it.
+    pub client: usize,
+    /// Its `User-Agent`.
+    pub agent: String,
+    /// What was asked.
+    pub command: Command,
+    /// What the clock of whoever served it showed when it came.
+    pub now: DateTime<Utc>,
+    /// When it was sent, in the order of all that was sent and answered.
+    pub invoked: u64,
+    /// When its answer came, in the same order; never, if none came or it told nothing: effects may still come.
+    pub completed: u64,
+    /// The answer.
+    pub answer: Answer,
+}
+
+/// All requests in the order in which they were sent.
+#[derive(Debug, Default)]
+pub(crate) struct History(Mutex<(Vec<Entry>, u64)>);
+
+impl Command {
+    /// The name that a registration gives to its user: by it the log tells whose registration it was.
+    pub fn name(key: Option<&str>, request: usize) -> String {
+        key.map_or_else(|| format!("r{request}"), str::to_owned)
+    }
+}
+
+impl Entry {
+    /// Whether its answer had come when the other was sent.
+    pub const fn precedes(&self, other: &Self) -> bool {
+        self.completed < other.invoked
+    }
+
+    /// Whether it had been sent when the other's answer came: it may have changed that answer.
+    pub const fn may_affect(&self, other: &Self) -> bool {
+        self.invoked < other.completed
+    }
+
+    /// The name a registration gives.
+    pub fn registered_name(&self) -> Option<String> {
+        match &self.command {
+            Command::Register { key, .. } => Some(Command::name(key.as_deref(), self.request)),
+            _ => None,
+        }
+    }
+}
+
+impl History {
+    /// Notes that a request is sent; its number.
+    pub(crate) fn begin(&self, client: usize, agent: &str, command: &Command, now: DateTime<Utc>) -> usize {
+        let mut notes = self.notes();
+        let (entries, time) = &mut *notes;
+        let (request, invoked) = (entries.len(), *time);
+        *time += 1;
+        entries.push(Entry {
+            request,
+            client,
+            agent: agent.to_owned(),
+            command: command.clone(),
+            now,
+            invoked,
+            completed: u64::MAX,
+            answer: Answer::Unknown,
+        });
+        request
+    }
+
+    /// Notes the answer to a request.
+    pub(crate) fn complete(&self, request: usize, answer: &Answer) {
+        let mut notes = self.notes();
+        let (entries, time) = &mut *notes;
+        if *answer != Answer::Unknown
+            && let Some(entry) = entries.get_mut(request)
+        {
+            entry.completed = *time;
+            entry.answer = answer.clone();
+        }
+        *time += 1;
+    }
+
+    /// Everything so far.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.notes().0.clone()
+    }
+
+    fn notes(&self) -> MutexGuard<'_, (Vec<Entry>, u64)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The last eight characters tell sessions apart.
+fn short(id: &impl ToString) -> String {
+    let text = id.to_string();
+    text.get(text.len().saturating_sub(8)..).unwrap_or_default().to_owned()
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { request, client, agent, command, now, invoked, completed, answer } = self;
+        let until = if *completed == u64::MAX { "…".to_owned() } else { completed.to_string() };
+        write!(
+            f,
+            "#{request:<3} c{client} {invoked:>4}–{until:<4} {} [{agent}] ",
+            now.format("%H:%M:%S%.3f")
+        )?;
+        match command {
+            Command::Register { address, password, key } => {
+                write!(f, "register a{address} p{password} {}", key.as_deref().unwrap_or("-"))
+            }
+            Command::SignIn { address, password } => write!(f, "sign in a{address} p{password}"),
+            Command::Refresh(Token { session, generation, genuine, .. }) => {
+                let forged = if *genuine { "" } else { " forged" };
+                write!(f, "refresh {} g{generation}{forged}", short(session))
+            }
+            Command::SignOut(access) => write!(f, "sign out {}", short(&access.session)),
+            Command::ReadProfile(access, at_least) => {
+                write!(f, "read {} at least {at_least:?}", short(&access.session))
+            }
+        }?;
+        f.write_str(" → ")?;
+        match answer {
+            Answer::Unknown => f.write_str("?"),
+            Answer::Registered { user, version } => write!(f, "user {} v{version}", short(user)),
+            Answer::SignedIn { user, version, token, .. } => {
+                write!(f, "session {} of {} v{version}", short(&token.session), short(user))
+            }
+            Answer::Refreshed(token, _) => write!(f, "g{}", token.generation),
+            Answer::SignedOut => f.write_str("done"),
+            Answer::Profile(profile) => write!(f, "v{} {:?}", profile.version, profile.name),
+            Answer::Refused(status) => write!(f, "{status}"),
+            Answer::Absurd(text) => write!(f, "ABSURD {text}"),
+        }
+    }
+}

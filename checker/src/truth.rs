@@ -1,0 +1,114 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
+
+use domain::{SessionId, User, UserEvent, UserId, Version};
+use storage::{Commit, StoredView};
+
+use crate::world::World;
+
+/// What the tables hold in the end, read by who has all keys and with nothing going wrong.
+pub(crate) struct Truth {
+    pub users: BTreeMap<UserId, Told>,
+    /// Rows of sessions.
+    pub rows: BTreeSet<(UserId, SessionId)>,
+}
+
+/// A user's log and view.
+pub(crate) struct Told {
+    pub commits: Vec<Commit>,
+    /// The user after each of the commits.
+    pub states: Vec<User>,
+    pub view: StoredView,
+    /// Why the log cannot be read beyond these commits, if it cannot.
+    pub broken: Option<String>,
+}
+
+impl Truth {
+    pub(crate) async fn of(world: &World) -> Self {
+        let store = world.store();
+        let mut users = BTreeMap::new();
+        for (user, _) in keys(world, &world.tables.events).await {
+            let Ok(user) = user.parse() else { continue };
+            if users.contains_key(&user) {
+                continue;
+            }
+            let mut commits = Vec::new();
+            let read = store.log.history(user, |commit| commits.push(commit.clone())).await;
+            let states = commits.iter().scan(User::default(), |state, commit| {
+                *state = commit.fold(std::mem::take(state));
+                Some(state.clone())
+            });
+            let states = states.collect();
+            let view = store.views.read_all(&[user], true).await.expect("a view").remove(0);
+            let broken = read.err().map(|error| format!("{error:?}"));
+            users.insert(user, Told { commits, states, view, broken });
+        }
+        let rows = keys(world, &world.tables.sessions).await.into_iter();
+        let rows = rows.filter_map(|(user, item)| {
+            Some((user.parse().ok()?, item?.strip_prefix("session-")?.parse().ok()?))
+        });
+        Self { users, rows: rows.collect() }
+    }
+
+    /// Every commit with its user.
+    pub(crate) fn commits(&self) -> impl Iterator<Item = &Commit> {
+        self.users.values().flat_map(|told| &told.commits)
+    }
+
+    /// Who has this address, and by the name of which registration.
+    pub(crate) fn owner(&self, address: &str) -> Option<(UserId, &Told)> {
+        let of = |told: &Told| told.states.last()?.account().map(|account| account.email.as_str() == address);
+        self.users.iter().find(|(_, told)| of(told) == Some(true)).map(|(user, told)| (*user, told))
+    }
+
+    /// The commit that ended a session.
+    pub(crate) fn end_of(&self, session: SessionId) -> Option<&Commit> {
+        self.commits().find(|commit| events(commit).any(|event| ended(event).contains(&session)))
+    }
+}
+
+impl Told {
+    /// The name that the user registered with.
+    pub(crate) fn registered_name(&self) -> Option<&str> {
+        self.states.first()?.account()?.name.as_ref().map(domain::DisplayName::as_str)
+    }
+
+    pub(crate) fn head(&self) -> Version {
+        self.commits.last().map_or(Version::NONE, |commit| commit.version)
+    }
+}
+
+pub(crate) fn events(commit: &Commit) -> impl Iterator<Item = &UserEvent> {
+    commit.events.iter().map(|recorded| &recorded.event)
+}
+
+/// The request that caused a commit, by the network address that it recorded.
+pub(crate) fn request_of(commit: &Commit) -> Option<usize> {
+    let address: Ipv6Addr = commit.events.first()?.meta.address.as_ref()?.parse().ok()?;
+    usize::try_from(address.to_bits()).ok()
+}
+
+/// The session that an event began.
+pub(crate) fn begun(event: &UserEvent) -> Option<SessionId> {
+    if let UserEvent::UserSignedIn { session, .. } = event { Some(*session) } else { None }
+}
+
+/// The sessions that an event ended.
+pub(crate) fn ended(event: &UserEvent) -> Vec<SessionId> {
+    if let UserEvent::UserSignedIn { evicted, lapsed, .. } = event {
+        return evicted.iter().chain(lapsed).copied().collect();
+    }
+    if let UserEvent::UserSignedOut { session } | UserEvent::RefreshTokenReused { session } = event {
+        return vec![*session];
+    }
+    Vec::new()
+}
+
+/// The keys of a table's items: partition and sort key.
+async fn keys(world: &World, table: &str) -> Vec<(String, Option<String>)> {
+    let pages = world.storm.client().scan().table_name(table).consistent_read(true).into_paginator();
+    let items: Vec<_> = pages.items().send().collect::<Result<_, _>>().await.expect("every item of a table");
+    let text = |item: &std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue>,
+                name: &str| { item.get(name).and_then(|value| value.as_s().ok()).cloned() };
+    items.iter().map(|item| (text(item, "user").unwrap_or_default(), text(item, "item"))).collect()
+}

@@ -1,0 +1,283 @@
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::Response;
+use chrono::{DateTime, TimeDelta, Utc};
+use command_api::passwords::{HashParams, PasswordHasher};
+use command_api::{ClientAddress, Clock, Service, router};
+use http_body_util::BodyExt as _;
+use projector::ReadModel;
+use serde_json::{Value, json};
+use storage::keys::ServiceKeys;
+use storage::tables::Tables;
+use storage::{Lifetimes, Store, ViewKeys, WrappingKeys};
+use testkit::{InProcess, Random, Storm, with_luck};
+use tokio::sync::RwLock;
+use tokio::time::{Instant, timeout};
+use tower::ServiceExt as _;
+
+use crate::history::{Access, Answer, Command, History, Profile, Token};
+use crate::tally::Tally;
+
+/// A hash that costs next to nothing.
+const CHEAP: HashParams = HashParams { memory_kib: 8, iterations: 1, parallelism: 1 };
+const ISSUER: &str = "https://accounts.example.com";
+/// So many copies of the service run at the same time.
+const INSTANCES: usize = 3;
+/// Access tokens are good for this long.
+const ACCESS_TOKENS_LIVE: TimeDelta = TimeDelta::minutes(15);
+/// API Gateway waits no longer for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A deployment: tables in an engine of its own, some copies of the service, and the way to the tables.
+pub(crate) struct World {
+    pub engine: InProcess,
+    pub storm: Storm,
+    pub tables: Tables,
+    pub keys: ServiceKeys,
+    pub time: Time,
+    pub history: History,
+    pub tally: Tally,
+    instances: Vec<Instance>,
+    /// How often a copy of the service is killed in the middle of a request, until that ends.
+    killed: f64,
+    kills: AtomicBool,
+    /// Held in common by the requests under way.
+    under_way: RwLock<()>,
+}
+
+/// The time of day, which goes on with the runtime's and is moved ahead at will.
+#[derive(Clone)]
+pub(crate) struct Time {
+    began: Instant,
+    ahead: Arc<AtomicI64>,
+}
+
+/// A copy of the service, with a clock that is not quite right.
+struct Instance {
+    router: Router,
+    clock: Clock,
+}
+
+impl Time {
+    fn new() -> Self {
+        // Far ahead, so that no engine's TTL takes a session away.
+        Self { began: Instant::now(), ahead: Arc::new(AtomicI64::new(4_102_444_800_000)) }
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        let passed = i64::try_from(self.began.elapsed().as_millis()).unwrap_or_default();
+        DateTime::from_timestamp_millis(self.ahead.load(Ordering::Relaxed) + passed).unwrap_or_default()
+    }
+
+    pub(crate) fn skip(&self, time: Duration) {
+        self.ahead.fetch_add(i64::try_from(time.as_millis()).unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    fn clock(&self, off: TimeDelta) -> Clock {
+        let time = self.clone();
+        Clock::of(move || time.now() + off)
+    }
+}
+
+impl World {
+    pub(crate) async fn new(random: &mut Random) -> Self {
+        let engine = InProcess::start();
+        let storm = Storm::around(engine.clone(), random.draw());
+        let tables = Tables::prefixed("checker");
+        tables.create(&storm.client()).await.expect("new tables");
+        let keys = ServiceKeys::random().expect("random keys");
+        let time = Time::new();
+        let clocks_differ = random.chance(0.5);
+        let instances = (0..INSTANCES).map(|_| {
+            let client = if random.chance(0.7) { storm.client() } else { storm.bare_client() };
+            let commands = Store::new(&client, &tables, &keys, Lifetimes::default());
+            let passwords = PasswordHasher::new(CHEAP, keys.pepper.clone(), 4).expect("a hasher");
+            let off = if clocks_differ {
+                i64::try_from(random.below(3_000)).unwrap_or_default() - 1_500
+            } else {
+                0
+            };
+            let clock = time.clock(TimeDelta::milliseconds(off));
+            let service = Service::new(commands, passwords, &keys, ISSUER.to_owned(), clock.clone());
+            Instance { router: router(Arc::new(service.expect("a service"))), clock }
+        });
+        let instances = instances.collect();
+        let killed = *random.pick(&[0.0, 0.0, 0.02, 0.08]).expect("there are some");
+        let (history, tally) = (History::default(), Tally::default());
+        Self {
+            engine,
+            storm,
+            tables,
+            keys,
+            time,
+            history,
+            tally,
+            instances,
+            killed,
+            kills: AtomicBool::new(true),
+            under_way: RwLock::default(),
+        }
+    }
+
+    /// The read model as a projector of its own reaches it.
+    pub(crate) fn read_model(&self, client: &aws_sdk_dynamodb::Client) -> ReadModel {
+        let wrapping = WrappingKeys::new(self.keys.deployment.clone(), self.keys.wrapping.clone());
+        let views = ViewKeys::new(self.keys.deployment.clone(), self.keys.views.clone());
+        ReadModel::new(client, &self.tables, wrapping, views)
+    }
+
+    /// The tables, as who looks after them reaches them.
+    pub(crate) fn store(&self) -> Store {
+        Store::new(&self.storm.client(), &self.tables, &self.keys, Lifetimes::default())
+    }
+
+    /// From now on nothing goes wrong, and what was late has arrived.
+    pub(crate) async fn calms_down(&self) {
+        self.kills.store(false, Ordering::Relaxed);
+        self.storm.abates().await;
+    }
+
+    /// Lets more time pass than any request is under way: first all that are come to their end.
+    pub(crate) async fn rest(&self, time: Duration) {
+        let _nothing_under_way = self.under_way.write().await;
+        self.time.skip(time);
+    }
+
+    /// Sends a request to some copy of the service, and notes it and its answer.
+    pub(crate) async fn send(
+        &self,
+        client: usize,
+        agent: &str,
+        command: &Command,
+        random: &mut Random,
+    ) -> Answer {
+        let _under_way = self.under_way.read().await;
+        let luck = random.fork();
+        let instance = &self.instances[random.below(INSTANCES)];
+        let now = instance.clock.now();
+        let request = self.history.begin(client, agent, command, now);
+        let answering = instance.router.clone().oneshot(http_request(request, agent, command));
+        let dies = self.kills.load(Ordering::Relaxed) && random.chance(self.killed);
+        let within = if dies { random.millis(0, 60) } else { PATIENCE };
+        let answer = match with_luck(luck, timeout(within, answering)).await {
+            Ok(Ok(response)) => read(command, response, now).await,
+            Ok(Err(never)) => match never {},
+            Err(_) => {
+                if dies {
+                    self.tally.count("service killed");
+                }
+                Answer::Unknown
+            }
+        };
+        self.history.complete(request, &answer);
+        answer
+    }
+}
+
+/// Address and password by their numbers.
+pub(crate) fn address(number: usize) -> String {
+    format!("user-{number}@example.com")
+}
+
+fn password(number: usize) -> String {
+    format!("number {number} of long passwords")
+}
+
+fn http_request(number: usize, agent: &str, command: &Command) -> Request<Body> {
+    let builder = |method: &str, path: &str| {
+        let from = IpAddr::V6(Ipv6Addr::from_bits(number as u128));
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header("user-agent", agent)
+            .header("content-type", "application/json")
+            .extension(ClientAddress(from))
+    };
+    let bearer = |access: &Access| format!("Bearer {}", access.text);
+    let built = match command {
+        Command::Register { address: of, password: with, key } => {
+            let mut request = builder("POST", "/register");
+            if let Some(key) = key {
+                request = request.header("idempotency-key", key);
+            }
+            let name = Command::name(key.as_deref(), number);
+            let body = json!({ "email": address(*of), "password": password(*with), "name": name });
+            request.body(body.to_string().into())
+        }
+        Command::SignIn { address: of, password: with } => {
+            let body = json!({ "email": address(*of), "password": password(*with) });
+            builder("POST", "/login").body(body.to_string().into())
+        }
+        Command::Refresh(token) => {
+            let body = json!({ "refresh_token": token.text });
+            builder("POST", "/token/refresh").body(body.to_string().into())
+        }
+        Command::SignOut(access) => {
+            builder("POST", "/logout").header("authorization", bearer(access)).body(Body::empty())
+        }
+        Command::ReadProfile(access, at_least) => {
+            let query = at_least.map(|version| format!("?min_version={version}")).unwrap_or_default();
+            let request = builder("GET", &format!("/me{query}"));
+            request.header("authorization", bearer(access)).body(Body::empty())
+        }
+    };
+    built.expect("a request of valid parts")
+}
+
+/// What an answer says. What it does not fit into is absurd.
+async fn read(command: &Command, response: Response, now: DateTime<Utc>) -> Answer {
+    let (parts, body) = response.into_parts();
+    let octets = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body: Value = serde_json::from_slice(&octets).unwrap_or_default();
+    let status = parts.status.as_u16();
+    let header =
+        |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text = |name: &str| body[name].as_str().map(str::to_owned);
+    let understood = || match (command, status) {
+        (_, 503) => Some(Answer::Unknown),
+        (Command::Register { .. }, 201) => Some(Answer::Registered {
+            user: text("user_id")?.parse().ok()?,
+            version: body["version"].as_u64()?,
+        }),
+        (Command::SignIn { .. }, 200) => {
+            let (token, access) = tokens(&body, 0, now)?;
+            let (user, version) = (text("user_id")?.parse().ok()?, body["version"].as_u64()?);
+            Some(Answer::SignedIn { user, version, token, access })
+        }
+        (Command::Refresh(spent), 200) => {
+            let (token, access) = tokens(&body, spent.generation + 1, now)?;
+            Some(Answer::Refreshed(token, access))
+        }
+        (Command::SignOut(_), 204) => Some(Answer::SignedOut),
+        (Command::ReadProfile(..), 200) => Some(Answer::Profile(Profile {
+            user: text("user_id")?,
+            version: header("annals-version").parse().ok()?,
+            etag: header("etag").to_owned(),
+            email: text("email")?,
+            name: text("name"),
+            updated_at: text("updated_at")?,
+        })),
+        (Command::Register { .. }, 409)
+        | (Command::SignIn { .. }, 401 | 429)
+        | (Command::Refresh(_), 400)
+        | (Command::SignOut(_) | Command::ReadProfile(..), 401) => Some(Answer::Refused(status)),
+        _ => None,
+    };
+    understood().unwrap_or_else(|| Answer::Absurd(format!("{status} {body}")))
+}
+
+fn tokens(body: &Value, generation: u64, now: DateTime<Utc>) -> Option<(Token, Access)> {
+    let session = body["session_id"].as_str()?.parse().ok()?;
+    let text = body["refresh_token"].as_str()?.to_owned();
+    let access = body["access_token"].as_str()?.to_owned();
+    Some((
+        Token { session, generation, text, genuine: true },
+        Access { session, text: access, expires: now + ACCESS_TOKENS_LIVE },
+    ))
+}
