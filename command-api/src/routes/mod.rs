@@ -1,5 +1,7 @@
 //! One file per route, with its body, its answer and what it may refuse.
 
+mod candidate;
+mod change_password;
 mod login;
 mod logout;
 mod me;
@@ -27,6 +29,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .routes(routes!(register::register))
         .routes(routes!(login::login))
         .routes(routes!(me::me, patch_me::patch_me))
+        .routes(routes!(change_password::change_password))
         .routes(routes!(refresh::refresh))
         .routes(routes!(logout::logout))
         .routes(routes!(well_known::jwks))

@@ -133,6 +133,11 @@ impl App {
         self.send(self.request(Method::PATCH, "/me").bearer_auth(access_token).json(&patch)).await
     }
 
+    pub async fn change_password(&self, access_token: &str, current: &str, new: &str) -> Answer {
+        let request = self.request(Method::POST, "/me/password").bearer_auth(access_token);
+        self.send(request.json(&json!({"current_password": current, "new_password": new}))).await
+    }
+
     pub async fn logout(&self, access_token: &str) -> Answer {
         self.send(self.request(Method::POST, "/logout").bearer_auth(access_token)).await
     }
@@ -184,6 +189,13 @@ impl App {
         };
         self.store.log.history(user.parse().unwrap(), visit).await.unwrap();
         names
+    }
+
+    /// How many sessions a user has, according to the log.
+    pub async fn sessions(&self, user: &str) -> usize {
+        let mut snapshot = storage::Snapshot::default();
+        self.store.log.advance(user.parse().unwrap(), &mut snapshot, None).await.unwrap();
+        snapshot.user.account().map_or(0, |account| account.sessions.len())
     }
 
     /// Every item of a table.

@@ -125,3 +125,29 @@ async fn a_sign_out_is_two_requests() {
     took(app.taken(app.logout(&token)).await, 204, &["BatchGetItem", "TransactWriteItems"], 4.0, 2.5);
     took(app.taken(app.logout(&token)).await, 401, &["BatchGetItem"], 0.0, 2.5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_password_is_three_requests_and_seven_units_and_two_for_every_other_session() {
+    let app = App::start().await;
+    let user = app.register().await;
+    let requests = ["BatchGetItem", "UpdateItem", "TransactWriteItems"];
+    for (others, units) in [(0, 7.0), (1, 9.0), (5, 17.0)] {
+        let mut token = String::new();
+        for _ in 0..=others {
+            token = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
+        }
+        app.project(&user).await;
+        let changing = app.change_password(&token, PASSWORD, PASSWORD);
+        took(app.taken(changing).await, 204, &requests, units, 2.5);
+        assert_eq!(app.logout(&token).await.status, StatusCode::NO_CONTENT);
+    }
+    // A refusal reads no more; one that comes too early reads the end of the log.
+    let token = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
+    app.project(&user).await;
+    for _ in 0..5 {
+        let wrong = app.change_password(&token, "wrong", PASSWORD);
+        took(app.taken(wrong).await, 422, &requests[..2], 1.0, 2.5);
+    }
+    let early = app.change_password(&token, PASSWORD, PASSWORD);
+    took(app.taken(early).await, 429, &["BatchGetItem", "UpdateItem", "Query"], 1.0, 3.5);
+}

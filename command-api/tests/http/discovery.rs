@@ -85,7 +85,7 @@ async fn the_document_lists_every_route_with_every_status() {
                     "{path} {status}"
                 );
             }
-            let secured = ["/me", "/logout"].contains(&path.as_str());
+            let secured = ["/me", "/me/password", "/logout"].contains(&path.as_str());
             assert_eq!(operation["security"] == json!([{"bearer": []}]), secured, "{path}");
         }
     }
@@ -101,6 +101,7 @@ async fn the_document_lists_every_route_with_every_status() {
             "patch /me: 200 400 401 412 413 415 422 500 503",
             "post /login: 200 400 401 413 415 422 429 500 503",
             "post /logout: 204 401 500 503",
+            "post /me/password: 204 400 401 413 415 422 429 500 503",
             "post /register: 201 400 409 413 415 422 500 503",
             "post /token/refresh: 200 400 413 415 422 500 503",
         ]

@@ -12,7 +12,7 @@ use crate::app::{ADA, App, CHEAP, PASSWORD};
 const NOBODY: &str = "nobody@example.com";
 
 /// Registers Ada with a verifier that was made somewhere else.
-async fn register_with(app: &App, phc: Zeroizing<String>) {
+pub async fn register_with(app: &App, phc: Zeroizing<String>) {
     let command = Command::Register {
         email: Email::parse(ADA).unwrap(),
         name: None,
@@ -55,6 +55,7 @@ async fn a_verifier_that_asks_for_too_much_cannot_be_told_from_nobody() {
 async fn who_would_wait_too_long_for_a_hash_is_turned_away_and_nothing_is_counted() {
     let app = App::start().await;
     app.register().await;
+    let token = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
     let registration = json!({"email": NOBODY, "password": PASSWORD});
     let places: Vec<_> = std::iter::from_fn(|| app.service.passwords.place()).collect();
     for _ in 0..10 {
@@ -62,6 +63,7 @@ async fn who_would_wait_too_long_for_a_hash_is_turned_away_and_nothing_is_counte
             app.login("a wrong password").await,
             app.login_as(NOBODY, PASSWORD).await,
             app.post("/register", registration.clone()).await,
+            app.change_password(&token, "a wrong password", PASSWORD).await,
         ] {
             answer.is_problem(503, "unavailable");
             assert_eq!(answer.header("retry-after"), "1");
@@ -85,6 +87,8 @@ async fn every_request_gives_its_place_back() {
     }
     app.login(PASSWORD).await.is_problem(429, "too-early");
     app.pass(chrono::TimeDelta::seconds(1));
-    app.signed_in().await;
+    let token = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(app.change_password(&token, "a wrong password", PASSWORD).await.status, 422);
+    assert_eq!(app.change_password(&token, PASSWORD, PASSWORD).await.status, 204);
     assert_eq!(places(), all);
 }

@@ -11,13 +11,13 @@ mod fields;
 mod guessing;
 mod hashing;
 mod outage;
+mod passwords;
 mod paths;
 mod put_back;
 mod reading;
 mod refreshing;
 mod registering;
 mod renaming;
-
 mod secrets;
 mod sessions;
 mod story;

@@ -47,6 +47,7 @@ async fn without_a_database_every_route_that_needs_it_says_try_again() {
         app.get("/me", &access).await,
         app.refresh(&refresh).await,
         app.patch_me(&access, json!({"name": "Ada"})).await,
+        app.change_password(&access, PASSWORD, "staple of another horse").await,
         app.logout(&access).await,
     ] {
         answer.is_problem(503, "unavailable");

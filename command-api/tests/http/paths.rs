@@ -59,6 +59,7 @@ async fn another_method_is_told_which_ones_there_are() {
         ("/token/refresh", "POST"),
         ("/logout", "POST"),
         ("/me", "GET,HEAD,PATCH"),
+        ("/me/password", "POST"),
         ("/health", "GET,HEAD"),
         ("/openapi.json", "GET,HEAD"),
         ("/.well-known/jwks.json", "GET,HEAD"),

@@ -49,6 +49,16 @@ pub enum UserEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<DisplayName>,
     },
+    /// The user, who knew the password, took another one; every other session was ended.
+    UserPasswordChanged {
+        /// The verifier put into the vault, in place of the one before.
+        credential: CredentialId,
+        /// The proof it rests on: of the password before.
+        password: VerifiedPassword,
+        /// The sessions ended: all but the one in which it was asked for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ended: Vec<SessionId>,
+    },
     /// The user ended a session.
     UserSignedOut {
         /// The session ended.
@@ -78,6 +88,7 @@ impl UserEvent {
             Self::UserRegistered { .. } => "UserRegistered",
             Self::UserSignedIn { .. } => "UserSignedIn",
             Self::UserRenamed { .. } => "UserRenamed",
+            Self::UserPasswordChanged { .. } => "UserPasswordChanged",
             Self::UserSignedOut { .. } => "UserSignedOut",
             Self::RefreshTokenReused { .. } => "RefreshTokenReused",
         }

@@ -40,6 +40,15 @@ impl User {
                 ..account
             }),
             (
+                Self::Registered(mut account),
+                UserEvent::UserPasswordChanged { credential, password, ended },
+            ) => {
+                account.credential = *credential;
+                account.last_success = account.last_success.max(password.attempt);
+                account.sessions.retain(|live| !ended.contains(&live.id));
+                Self::Registered(account)
+            }
+            (
                 Self::Registered(account),
                 UserEvent::UserSignedOut { session } | UserEvent::RefreshTokenReused { session },
             ) => Self::Registered(without(account, *session)),
@@ -48,6 +57,7 @@ impl User {
                 user @ Self::Unregistered,
                 UserEvent::UserSignedIn { .. }
                 | UserEvent::UserRenamed { .. }
+                | UserEvent::UserPasswordChanged { .. }
                 | UserEvent::UserSignedOut { .. }
                 | UserEvent::RefreshTokenReused { .. },
             ) => user,

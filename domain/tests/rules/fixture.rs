@@ -66,6 +66,15 @@ pub(crate) fn renamed(name: Option<&str>) -> UserEvent {
     UserEvent::UserRenamed { name: name.map(|name| DisplayName::parse(name).unwrap()) }
 }
 
+/// Another password, credential `number`, after Ada's first was right at the attempt of that number.
+pub(crate) fn password_changed(number: u32, ended: impl IntoIterator<Item = u128>) -> UserEvent {
+    UserEvent::UserPasswordChanged {
+        credential: credential(number.into()),
+        password: password(number.into()),
+        ended: ended.into_iter().map(session).collect(),
+    }
+}
+
 pub(crate) fn signed_out(number: u128) -> UserEvent {
     UserEvent::UserSignedOut { session: session(number) }
 }
@@ -98,6 +107,16 @@ pub(crate) fn rename(name: Option<&str>, replacing: Option<&[u64]>) -> Command {
     Command::Rename {
         name: name.map(|name| DisplayName::parse(name).unwrap()),
         replacing: replacing.map(|versions| versions.iter().map(|version| Version::new(*version)).collect()),
+    }
+}
+
+/// Asks in session `acting` for credential `number` in place of Ada's first, which was right at the attempt of that
+/// number.
+pub(crate) fn change_password(acting: u128, number: u32) -> Command {
+    Command::ChangePassword {
+        session: session(acting),
+        verified: password(number.into()),
+        credential: credential(number.into()),
     }
 }
 

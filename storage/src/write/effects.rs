@@ -1,9 +1,11 @@
 use std::fmt;
 
 use aws_sdk_dynamodb::error::BuildError;
-use aws_sdk_dynamodb::types::{Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use aws_sdk_dynamodb::types::{
+    ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+};
 use chrono::{DateTime, Utc};
-use domain::{CommandId, SessionId, UserEvent, UserId};
+use domain::{CommandId, CredentialId, SessionId, UserEvent, UserId};
 use zeroize::Zeroizing;
 
 use crate::Store;
@@ -21,6 +23,14 @@ pub enum Enclosed {
     Verifier(Zeroizing<String>),
     /// The session that begins.
     Session(Box<NewSession>),
+    /// The verifier of another password, a PHC string, and the session in which the command is given: it goes on, and
+    /// must be alive until then.
+    NewVerifier {
+        /// The verifier.
+        verifier: Zeroizing<String>,
+        /// The session.
+        acting: SessionId,
+    },
     /// The command is given in this session, which ends with it and must be alive until then.
     ActingSession,
 }
@@ -32,10 +42,14 @@ impl fmt::Debug for Enclosed {
             Self::Nothing => "Nothing",
             Self::Verifier(_) => "Verifier(…)",
             Self::Session(_) => "Session(…)",
+            Self::NewVerifier { verifier: _, acting: _ } => "NewVerifier(…)",
             Self::ActingSession => "ActingSession",
         })
     }
 }
+
+/// The condition that a session is alive; the table's TTL takes it away some time after that.
+const ALIVE: &str = "#expires > :now";
 
 /// What is written with a commit, in one transaction.
 pub(super) struct Companion {
@@ -48,6 +62,8 @@ pub(super) struct Companion {
 pub(super) enum Kind {
     /// The address belongs to somebody.
     Identifier,
+    /// The session in which the command is given has ended.
+    ActingSession,
     /// The world has moved on: load again.
     Other,
 }
@@ -58,6 +74,7 @@ pub(super) struct Context<'a> {
     pub user: UserId,
     pub command: CommandId,
     pub key: &'a DataKey,
+    pub vault: Option<&'a Vault>,
     pub enclosed: &'a Enclosed,
     pub now: DateTime<Utc>,
 }
@@ -95,6 +112,16 @@ impl Context<'_> {
                     }
                 }
                 UserEvent::UserRenamed { name: _ } => {}
+                UserEvent::UserPasswordChanged { credential, password: _, ended } => {
+                    let Enclosed::NewVerifier { verifier, acting } = self.enclosed else {
+                        return Err(Unavailable::because("a change of password encloses a verifier"));
+                    };
+                    companions.push(self.replace_verifier(*credential, verifier)?);
+                    companions.push(self.lives(*acting)?);
+                    for session in ended {
+                        companions.push(self.end(*session, false)?);
+                    }
+                }
                 UserEvent::UserSignedOut { session } => {
                     let acting = matches!(self.enclosed, Enclosed::ActingSession);
                     companions.push(self.end(*session, acting)?);
@@ -107,18 +134,42 @@ impl Context<'_> {
 
     /// Deletes the row of a session; on condition that it is alive, if the command is given in it.
     fn end(&self, session: SessionId, must_be_alive: bool) -> Result<Companion, Unavailable> {
+        let kind = if must_be_alive { Kind::ActingSession } else { Kind::Other };
         let mut delete = Delete::builder()
             .table_name(&self.store.sessions.table)
             .set_key(Some(Sessions::key(self.user, session)))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         if must_be_alive {
             delete = delete
-                .condition_expression("#expires > :now")
+                .condition_expression(ALIVE)
                 .expression_attribute_names("#expires", "expires")
                 .expression_attribute_values(":now", n(self.now.timestamp()));
         }
         let delete = delete.build().map_err(unbuilt)?;
-        Ok(Companion { kind: Kind::Other, item: TransactWriteItem::builder().delete(delete).build() })
+        Ok(Companion { kind, item: TransactWriteItem::builder().delete(delete).build() })
+    }
+
+    /// Lets the command take effect only if the session in which it is given, and which goes on, is alive.
+    fn lives(&self, acting: SessionId) -> Result<Companion, Unavailable> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.store.sessions.table)
+            .set_key(Some(Sessions::key(self.user, acting)))
+            .condition_expression(ALIVE)
+            .expression_attribute_names("#expires", "expires")
+            .expression_attribute_values(":now", n(self.now.timestamp()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(unbuilt)?;
+        let item = TransactWriteItem::builder().condition_check(check).build();
+        Ok(Companion { kind: Kind::ActingSession, item })
+    }
+
+    /// Puts a verifier in the place of the one that was read.
+    fn replace_verifier(&self, credential: CredentialId, phc: &str) -> Result<Companion, Unavailable> {
+        let vault = self.vault.ok_or_else(|| Unavailable::because("the vault was not read"))?;
+        let table = &self.store.log.table;
+        let update = vault.replace_verifier(table, &self.store.verifiers, (credential, phc))?;
+        Ok(Companion { kind: Kind::Other, item: TransactWriteItem::builder().update(update).build() })
     }
 }
 

@@ -117,15 +117,11 @@ impl Store {
                     return self.appended_before(loaded, tried.head.version).await;
                 }
                 (Outcome::Taken, _) => return Err(ExecuteError::Taken),
+                (Outcome::SessionEnded, _) if guard_failed => return Err(ExecuteError::SessionEnded),
                 (Outcome::Stale, _) if guard_failed => {
-                    return Err(match intent.enclosed {
-                        Enclosed::ActingSession => ExecuteError::SessionEnded,
-                        Enclosed::Nothing | Enclosed::Verifier(_) | Enclosed::Session(_) => {
-                            Unavailable::because("an item without a commit stands in the way").into()
-                        }
-                    });
+                    return Err(Unavailable::because("an item without a commit stands in the way").into());
                 }
-                (Outcome::Stale, _) => guard_failed = true,
+                (Outcome::SessionEnded | Outcome::Stale, _) => guard_failed = true,
                 (Outcome::Conflict, _) => {
                     if !backoff.wait().await {
                         return Err(Unavailable::because("too many commands of one user at once").into());
@@ -143,7 +139,10 @@ impl Store {
             Command::SignOut { session } | Command::EndReusedSession { session } => {
                 self.sessions.delete(user, *session).await
             }
-            Command::Register { .. } | Command::SignIn { .. } | Command::Rename { .. } => Ok(()),
+            Command::Register { .. }
+            | Command::SignIn { .. }
+            | Command::Rename { .. }
+            | Command::ChangePassword { .. } => Ok(()),
         }
     }
 
@@ -170,6 +169,7 @@ impl Store {
             user: loaded.user,
             command: intent.id,
             key: &loaded.key,
+            vault: loaded.vault.as_ref(),
             enclosed: &intent.enclosed,
             now: at,
         };

@@ -24,6 +24,8 @@ mod log_size;
 #[cfg(test)]
 mod outcomes;
 #[cfg(test)]
+mod passwords;
+#[cfg(test)]
 mod plaintext;
 #[cfg(test)]
 mod session_rows;
