@@ -8,6 +8,7 @@ use storage::keys::{KeyId, Ring, Secret};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
+use super::guessable;
 use super::pool::{Loan, Pool};
 use super::verifier::{Hash, OUTPUT, Verifier};
 use super::{HashParams, ParamsError};
@@ -168,14 +169,15 @@ impl PasswordHasher {
         self.pool.at_rest()
     }
 
-    /// Touches every page of every buffer, so that the first hashes need not: part of starting on Lambda, where that
-    /// time costs nothing. Waits for hashes that run already.
+    /// Touches every page of every buffer and reads the lists of much used passwords, so that the first request need
+    /// not: part of starting on Lambda, where that time costs nothing. Waits for hashes that run already.
     pub async fn warm(&self) -> Result<(), HashError> {
         let mut loans = Arc::clone(&self.pool).lend_all().await.map_err(|_| HashError::Interrupted)?;
         let touch = move || {
             for loan in &mut loans {
                 loan.blocks();
             }
+            guessable::warm();
         };
         tokio::task::spawn_blocking(touch).await.map_err(|_| HashError::Interrupted)
     }

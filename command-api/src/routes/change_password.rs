@@ -5,11 +5,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Command, CommandId, CredentialId, NewPassword, PresentedPassword, Rejection, VerifiedPassword};
-use storage::{Enclosed, ExecuteError, Intent, Session};
+use storage::{Enclosed, ExecuteError, Intent, Loaded, Session};
 use utoipa::ToSchema;
 
 use super::candidate::{Candidate, verified_again};
 use crate::http::{Bearer, BodyProblems, Client, Fields, Invalid, Problem, ProblemBody, SessionProblems};
+use crate::passwords::{KnownWords, judge};
 use crate::service::{Service, new_id};
 
 /// For so long after a sign-in its session may change what protects the account. The challenge of
@@ -26,7 +27,7 @@ pub(crate) struct ChangePassword {
     /// The password as it is.
     #[schema(max_length = 1024, format = Password, example = "correct horse battery")]
     current_password: String,
-    /// The password as it is to be: at least 15 characters, of any kind.
+    /// The password as it is to be: at least 15 characters, of any kind, and not easy to guess.
     #[schema(min_length = 15, max_length = 1024, format = Password, example = "staple of another horse")]
     new_password: String,
 }
@@ -69,10 +70,11 @@ pub(super) async fn change_password(
     // Before the attempt is counted: one that is turned away is none.
     let _place = service.passwords.place().ok_or_else(Problem::overloaded)?;
     let acting = Some((bearer.session, now));
-    let Some((loaded, Some(session))) = service.store.load_acting(bearer.user, acting).await? else {
+    let Some((mut loaded, Some(session))) = service.store.load_acting(bearer.user, acting).await? else {
         return Err(Problem::BadToken);
     };
     is_fresh(&session, now)?;
+    may_be_set(&service, &mut loaded, &new).await?;
     let mut candidate = Candidate::signed_in(loaded);
     let attempt = candidate.count(&service, now).await?;
     let good = candidate.satisfied_by(&service, &current).await?;
@@ -119,6 +121,25 @@ fn is_fresh(session: &Session, now: DateTime<Utc>) -> Result<(), Problem> {
     // In whole seconds, as the session has it: from its beginning to the end of the last second.
     let age = now.timestamp().saturating_sub(session.auth_time.timestamp());
     if age <= FRESH_FOR.num_seconds() { Ok(()) } else { Err(Problem::SignInTooOld) }
+}
+
+/// Refuses a password that is easy to guess. What the user is called a view may not know yet, or no longer: who is
+/// refused was looked at in their log.
+async fn may_be_set(service: &Service, loaded: &mut Loaded, new: &NewPassword) -> Result<(), Problem> {
+    let judged = |loaded: &Loaded| {
+        let account = loaded.snapshot().user.account();
+        let email = account.map(|account| &account.email);
+        let name = account.and_then(|account| account.name.as_ref());
+        judge(new, &KnownWords { email, name, issuer: &service.issuer })
+    };
+    if loaded.snapshot().user.account().is_some() && judged(loaded).is_ok() {
+        return Ok(());
+    }
+    service.store.freshen(loaded).await?;
+    judged(loaded).map_err(|guessable| {
+        let detail = guessable.to_string();
+        Problem::Invalid(vec![Invalid { field: "new_password".to_owned(), detail }])
+    })
 }
 
 fn wrong(user: domain::UserId) -> Problem {

@@ -327,3 +327,55 @@ async fn a_session_signed_out_beside_its_own_change_leaves_one_of_two_outcomes()
         assert_eq!(app.login(good).await.status, 200);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_easy_to_guess_cannot_be_set_and_the_reason_is_given() {
+    let app = App::start().await;
+    let register = |email: &str, name: &str, password: &str| {
+        app.post("/register", json!({"email": email, "name": name, "password": password}))
+    };
+    for (password, reason) in [
+        ("aaaaaaaaaaaaaaa", "repeats itself"),
+        ("abcdefghijklmnop", "is a sequence of characters or keys"),
+        ("password password", "is made of much used passwords or words"),
+        ("ada@example.com", "is made of your own address"),
+        ("Lovelace-Lovelace-1", "is made of your own name"),
+        ("accounts.example.com", "is made of the name of this service"),
+        ("annals and annals", "is made of the name of this service"),
+    ] {
+        names(&register("ada@example.com", "Ada Lovelace", password).await, "password", reason);
+    }
+    // All that is wrong, in one answer; what cannot be read is not known of the user.
+    let both = register("ada", "Ada Lovelace", "lovelace lovelace 1").await;
+    let errors = both.json()["errors"].clone();
+    assert_eq!((&errors[0]["field"], &errors[1]["field"]), (&json!("email"), &json!("password")));
+
+    app.register().await;
+    let session = Session::begin(&app).await;
+    for (password, reason) in
+        [("aaaaaaaaaaaaaaa", "repeats itself"), ("ada@example.com 1815", "is made of your own address")]
+    {
+        for _ in 0..3 {
+            let refused = app.change_password(&session.access, PASSWORD, password).await;
+            names(&refused, "new_password", reason);
+        }
+    }
+    // None of these was counted.
+    assert_eq!(app.change_password(&session.access, PASSWORD, NEW).await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_judged_by_the_name_that_the_user_has_not_by_one_that_a_view_remembers() {
+    let app = App::start().await;
+    let user = app.register().await;
+    let session = Session::begin(&app).await;
+    assert_eq!(app.patch_me(&session.access, json!({"name": "Wilhelmina"})).await.status, 200);
+    app.project(&user).await;
+    assert_eq!(app.patch_me(&session.access, json!({"name": "Augusta"})).await.status, 200);
+    // The view still says Wilhelmina: that is nobody's name now.
+    let with_the_old_name = "Wilhelmina x 42 zq";
+    assert_eq!(app.change_password(&session.access, PASSWORD, with_the_old_name).await.status, 204);
+    app.project(&user).await;
+    let refused = app.change_password(&session.access, with_the_old_name, "Augusta Augusta 1").await;
+    names(&refused, "new_password", "is made of your own name");
+}
