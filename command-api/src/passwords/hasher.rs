@@ -114,9 +114,29 @@ impl PasswordHasher {
 
     /// The verifier of a password, as a PHC string: of the configured cost, with the current pepper. `salt` is random.
     pub async fn hash(&self, password: &NewPassword, salt: [u8; 16]) -> Result<Zeroizing<String>, HashError> {
+        self.hash_octets(password.as_bytes(), salt).await
+    }
+
+    /// A verifier made anew of a password that opened this one, if this one is weaker than what is made now: of less
+    /// work, or with another pepper than the current one. Length and likelihood of the password are not judged again.
+    pub async fn rehash(
+        &self,
+        password: &PresentedPassword,
+        phc: &str,
+        salt: [u8; 16],
+    ) -> Result<Option<Zeroizing<String>>, HashError> {
+        let verifier = Verifier::read(phc)?;
+        let weaker = self.params.beyond(verifier.params).is_some();
+        if !weaker && verifier.pepper == *self.peppers.current().0 {
+            return Ok(None);
+        }
+        self.hash_octets(password.as_bytes(), salt).await.map(Some)
+    }
+
+    async fn hash_octets(&self, password: &[u8], salt: [u8; 16]) -> Result<Zeroizing<String>, HashError> {
         let salt = Salt::new(&salt).map_err(|_| HashError::Malformed)?;
         let (pepper, secret) = self.peppers.current();
-        let hash = Input::new(password.as_bytes(), secret, salt, self.params)?;
+        let hash = Input::new(password, secret, salt, self.params)?;
         let hash = self.run(move |loan| hash.compute(loan)).await?;
         Verifier { params: self.params, pepper: pepper.clone(), salt, hash }.write()
     }

@@ -1,11 +1,13 @@
 use std::sync::Arc;
 
+use aws_lc_rs::rand;
 use axum::Json;
 use axum::extract::State;
 use domain::{Command, CommandId, Email, PresentedPassword, Rejection, SessionId, UserId};
 use serde::Serialize;
-use storage::{Enclosed, ExecuteError, Intent};
+use storage::{Enclosed, ExecuteError, Intent, Loaded, Vault};
 use utoipa::ToSchema;
+use zeroize::Zeroizing;
 
 use super::candidate::{Candidate, verified_again};
 use crate::http::{BodyProblems, Client, Fields, Problem, ProblemBody, internal};
@@ -79,6 +81,7 @@ pub(super) async fn login(
     let user = candidate.user;
     let Some(mut loaded) = candidate.loaded.filter(|_| good) else { return Err(refused(user)) };
 
+    let stronger = stronger(&service, &loaded, &password).await;
     let id = SessionId::new(new_id(now)?);
     let session = service.store.sessions.begin(user, id, client.agent.as_deref(), now)?;
     let mut verified = loaded.vault().map(|vault| vault.credential);
@@ -97,7 +100,14 @@ pub(super) async fn login(
             at: now,
             address: client.address.clone(),
             agent: client.agent.clone(),
-            enclosed: Enclosed::Session(Box::new(session.clone())),
+            enclosed: match &stronger {
+                Some((vault, verifier)) if vault.credential == credential => Enclosed::SessionAndVerifier {
+                    session: Box::new(session.clone()),
+                    verifier: verifier.clone(),
+                    instead_of: Box::new(vault.clone()),
+                },
+                Some(_) | None => Enclosed::Session(Box::new(session.clone())),
+            },
         };
         match service.store.execute(&mut loaded, &intent).await {
             Ok(appended) => break appended,
@@ -127,6 +137,26 @@ pub(super) async fn login(
         user_id: user.to_string(),
         version: appended.snapshot.head.version.number(),
     }))
+}
+
+/// The verifier of this password made anew, with the vault that holds the one it opened, if that one is weaker than
+/// what is made today. Nobody is kept out because that does not work.
+async fn stronger(
+    service: &Service,
+    loaded: &Loaded,
+    password: &PresentedPassword,
+) -> Option<(Vault, Zeroizing<String>)> {
+    let vault = loaded.vault()?;
+    let phc = service.store.verifier(vault).ok()?;
+    let mut salt = [0; 16];
+    rand::fill(&mut salt).ok()?;
+    match service.passwords.rehash(password, &phc, salt).await {
+        Ok(anew) => Some((vault.clone(), anew?)),
+        Err(error) => {
+            tracing::warn!(user = %loaded.user(), %error, "a weak verifier was not made anew");
+            None
+        }
+    }
 }
 
 fn refused(user: UserId) -> Problem {

@@ -1,13 +1,15 @@
 //! What hashing has to do with answers: verifiers of other costs, and more requests than can be hashed for.
 
+use std::sync::Arc;
+
 use command_api::passwords::{HashParams, PasswordHasher};
-use domain::{Command, CommandId, CredentialId, Email, NewPassword, UserId};
+use domain::{Command, CommandId, CredentialId, Email, NewPassword, PresentedPassword, UserId};
 use serde_json::json;
 use storage::{Enclosed, Intent, Loaded};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::app::{ADA, App, CHEAP, PASSWORD};
+use crate::app::{ADA, App, CHEAP, PASSWORD, all_at_once};
 
 const NOBODY: &str = "nobody@example.com";
 
@@ -29,10 +31,77 @@ pub async fn register_with(app: &App, phc: Zeroizing<String>) {
 async fn a_password_set_at_a_higher_cost_still_signs_in_when_less_is_configured() {
     let app = App::start().await;
     let costlier = HashParams { iterations: 64, ..CHEAP };
-    let earlier = PasswordHasher::new(costlier, app.keys.pepper.clone(), 1).unwrap();
-    let phc = earlier.hash(&NewPassword::parse(PASSWORD).unwrap(), [7; 16]).await.unwrap();
+    let phc = earlier(&app, costlier).hash(&NewPassword::parse(PASSWORD).unwrap(), [7; 16]).await.unwrap();
     register_with(&app, phc).await;
     app.login("a wrong password").await.is_problem(401, "sign-in-refused");
+    app.signed_in().await;
+}
+
+/// A hasher of other costs with the service's pepper, as it may have been configured before.
+fn earlier(app: &App, params: HashParams) -> PasswordHasher {
+    PasswordHasher::new(params, app.keys.pepper.clone(), 1).unwrap()
+}
+
+/// The verifier in Ada's vault.
+async fn verifier(app: &App) -> Zeroizing<String> {
+    let loaded = app.store.load(UserId::new(Uuid::from_u128(1))).await.unwrap().unwrap();
+    app.store.verifier(loaded.vault().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_sign_in_makes_a_weaker_verifier_anew_once_and_a_wrong_one_does_not() {
+    let app = App::with_hashes(HashParams { memory_kib: 64, iterations: 2, parallelism: 1 }).await;
+    let weak = earlier(&app, CHEAP).hash(&NewPassword::parse(PASSWORD).unwrap(), [7; 16]).await.unwrap();
+    register_with(&app, weak.clone()).await;
+    app.project(&Uuid::from_u128(1).to_string()).await;
+    app.login("a wrong password").await.is_problem(401, "sign-in-refused");
+    assert_eq!(*verifier(&app).await, *weak);
+    let (first, taken) = app.taken(app.login(PASSWORD)).await;
+    assert_eq!(first.status, 200);
+    assert!(taken.cost(2.5, 7.0), "two units more: {taken:?}");
+    let strong = verifier(&app).await;
+    assert!(strong.contains("m=64,t=2,p=1"), "{}", *strong);
+    app.project(&Uuid::from_u128(1).to_string()).await;
+    let (again, taken) = app.taken(app.login(PASSWORD)).await;
+    assert_eq!(again.status, 200);
+    assert!(taken.cost(2.5, 5.0), "{taken:?}");
+    assert_eq!(*verifier(&app).await, *strong);
+    app.login("a wrong password").await.is_problem(401, "sign-in-refused");
+    // The log tells the same story as without: one credential, by which both found in.
+    let events = app.events(&Uuid::from_u128(1).to_string()).await;
+    assert_eq!(events, ["UserRegistered", "UserSignedIn", "UserSignedIn"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_sign_ins_at_once_with_a_weak_verifier_leave_one_that_opens() {
+    let app = Arc::new(App::with_hashes(HashParams { memory_kib: 64, iterations: 2, parallelism: 1 }).await);
+    let weak = earlier(&app, CHEAP).hash(&NewPassword::parse(PASSWORD).unwrap(), [7; 16]).await.unwrap();
+    register_with(&app, weak).await;
+    let tasks = (0..20).map(|_| {
+        let app = Arc::clone(&app);
+        async move { app.login(PASSWORD).await }
+    });
+    for answer in all_at_once(tasks).await {
+        assert!([200, 429].contains(&answer.status.as_u16()), "{answer:?}");
+    }
+    assert!(verifier(&app).await.contains("m=64,t=2,p=1"));
+    app.pass(chrono::TimeDelta::minutes(1));
+    app.signed_in().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_too_short_and_too_common_for_today_still_signs_in_and_can_be_changed() {
+    let app = App::start().await;
+    let short = "password";
+    let presented = PresentedPassword::parse(short).unwrap();
+    let phc = earlier(&app, HashParams { iterations: 2, ..CHEAP })
+        .rehash(&presented, app.service.passwords.decoy(), [7; 16])
+        .await
+        .unwrap()
+        .unwrap();
+    register_with(&app, phc).await;
+    let token = app.login(short).await.text_of("access_token");
+    assert_eq!(app.change_password(&token, short, PASSWORD).await.status, 204);
     app.signed_in().await;
 }
 

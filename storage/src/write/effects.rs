@@ -23,6 +23,15 @@ pub enum Enclosed {
     Verifier(Zeroizing<String>),
     /// The session that begins.
     Session(Box<NewSession>),
+    /// The session that begins, and a stronger verifier of the password that begins it, a PHC string.
+    SessionAndVerifier {
+        /// The session.
+        session: Box<NewSession>,
+        /// The verifier.
+        verifier: Zeroizing<String>,
+        /// The vault with the verifier that the password opened. Unless it is as it was, it stays as it is.
+        instead_of: Box<Vault>,
+    },
     /// The verifier of another password, a PHC string, and the session in which the command is given: it goes on, and
     /// must be alive until then.
     NewVerifier {
@@ -42,6 +51,7 @@ impl fmt::Debug for Enclosed {
             Self::Nothing => "Nothing",
             Self::Verifier(_) => "Verifier(…)",
             Self::Session(_) => "Session(…)",
+            Self::SessionAndVerifier { session: _, verifier: _, instead_of: _ } => "SessionAndVerifier(…)",
             Self::NewVerifier { verifier: _, acting: _ } => "NewVerifier(…)",
             Self::ActingSession => "ActingSession",
         })
@@ -102,7 +112,9 @@ impl Context<'_> {
                     companions.push(new(Kind::Identifier, &identifiers.table, "identifier", identifier)?);
                 }
                 UserEvent::UserSignedIn { session: _, ends: _, password: _, evicted, lapsed: _ } => {
-                    let Enclosed::Session(session) = self.enclosed else {
+                    let (Enclosed::Session(session) | Enclosed::SessionAndVerifier { session, .. }) =
+                        self.enclosed
+                    else {
                         return Err(Unavailable::because("a sign-in encloses a session"));
                     };
                     let item = session.row.clone().into_item(session.user, session.id);
@@ -110,6 +122,7 @@ impl Context<'_> {
                     if let Some(evicted) = evicted {
                         companions.push(self.end(*evicted, false)?);
                     }
+                    companions.extend(self.stronger_verifier()?);
                 }
                 UserEvent::UserRenamed { name: _ } => {}
                 UserEvent::UserPasswordChanged { credential, password: _, ended } => {
@@ -162,6 +175,20 @@ impl Context<'_> {
             .map_err(unbuilt)?;
         let item = TransactWriteItem::builder().condition_check(check).build();
         Ok(Companion { kind: Kind::ActingSession, item })
+    }
+
+    /// Puts a stronger verifier of the same password in the place of the one that was verified, and under the same
+    /// credential: what the log says of it stays true. Where the vault has changed since, there is nothing to do: its
+    /// verifier was made later, and perhaps of another password.
+    fn stronger_verifier(&self) -> Result<Option<Companion>, Unavailable> {
+        match self.enclosed {
+            Enclosed::SessionAndVerifier { session: _, verifier, instead_of }
+                if self.vault == Some(&**instead_of) =>
+            {
+                self.replace_verifier(instead_of.credential, verifier).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Puts a verifier in the place of the one that was read.

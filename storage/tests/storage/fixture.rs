@@ -283,6 +283,21 @@ pub(crate) fn sign_in(person: &Person, attempt: u64, session: &NewSession) -> In
     intent(command, Enclosed::Session(Box::new(session.clone())))
 }
 
+/// The same with a stronger verifier of the same password, in place of the one in the vault that was loaded.
+pub(crate) fn sign_in_rehashed(
+    loaded: &Loaded,
+    person: &Person,
+    attempt: u64,
+    session: &NewSession,
+) -> Intent {
+    let enclosed = Enclosed::SessionAndVerifier {
+        session: Box::new(session.clone()),
+        verifier: NEW_PHC.to_owned().into(),
+        instead_of: Box::new(loaded.vault().unwrap().clone()),
+    };
+    Intent { enclosed, ..sign_in(person, attempt, session) }
+}
+
 /// A sign-out by the session itself.
 pub(crate) fn sign_out(session: SessionId) -> Intent {
     intent(Command::SignOut { session }, Enclosed::ActingSession)

@@ -28,6 +28,8 @@ mod passwords;
 #[cfg(test)]
 mod plaintext;
 #[cfg(test)]
+mod rehashing;
+#[cfg(test)]
 mod session_rows;
 #[cfg(test)]
 mod sessions;

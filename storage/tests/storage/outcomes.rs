@@ -6,7 +6,7 @@ use testkit::Fault;
 
 use crate::fixture::{
     NEW_PHC, Person, World, change_password, commit_key, end_reused, key, put_in_by, registration, rename,
-    sign_in, sign_out, somebody,
+    sign_in, sign_in_rehashed, sign_out, somebody,
 };
 
 const WRITE: &str = "TransactWriteItems";
@@ -78,6 +78,17 @@ async fn a_sign_in_takes_effect_once_whatever_becomes_of_the_answer() {
         let ada = world.register("ada@example.com").await;
         let intent = sign_in(&ada, 1, &world.begin(&ada));
         let loaded = world.load(&ada).await;
+        (ada, loaded, intent)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sign_in_with_a_stronger_verifier_takes_effect_once_whatever_becomes_of_the_answer() {
+    survives(3, 2, async |world| {
+        let ada = world.register("ada@example.com").await;
+        let loaded = world.load(&ada).await;
+        let intent = sign_in_rehashed(&loaded, &ada, 1, &world.begin(&ada));
         (ada, loaded, intent)
     })
     .await;

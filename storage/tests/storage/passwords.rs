@@ -7,8 +7,8 @@ use futures::future::join_all;
 use storage::{ExecuteError, Intent, Lifetimes, Loaded};
 
 use crate::fixture::{
-    NEW_PHC, PHC, Person, World, bits, change_password, key, octets, put_in_by, registration, second,
-    sign_in, sign_out, text,
+    NEW_PHC, PHC, Person, World, change_password, key, octets, put_in_by, registration, second, sign_in,
+    sign_out, text,
 };
 
 /// The credential in the vault and the verifier it opens to.
