@@ -3,19 +3,15 @@ use std::sync::Arc;
 use aws_lc_rs::rand;
 use axum::extract::State;
 use axum::http::StatusCode;
-use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Command, CommandId, CredentialId, NewPassword, PresentedPassword, Rejection, VerifiedPassword};
-use storage::{Enclosed, ExecuteError, Intent, Loaded, Session};
+use storage::{Enclosed, ExecuteError, Intent, Loaded};
 use utoipa::ToSchema;
 
 use super::candidate::{Candidate, verified_again};
+use super::fresh::is_fresh;
 use crate::http::{Bearer, BodyProblems, Client, Fields, Invalid, Problem, ProblemBody, SessionProblems};
 use crate::passwords::{KnownWords, judge};
 use crate::service::{Service, new_id};
-
-/// For so long after a sign-in its session may change what protects the account. The challenge of
-/// [`Problem::SignInTooOld`] names it, too.
-const FRESH_FOR: TimeDelta = TimeDelta::minutes(5);
 
 /// A change of password.
 #[derive(ToSchema)]
@@ -114,13 +110,6 @@ pub(super) async fn change_password(
     }
     tracing::info!(user = %bearer.user, session = %bearer.session, "password changed");
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Refuses a session whose sign-in is too long ago. Refreshing does not renew it. [RFC 9470]
-fn is_fresh(session: &Session, now: DateTime<Utc>) -> Result<(), Problem> {
-    // In whole seconds, as the session has it: from its beginning to the end of the last second.
-    let age = now.timestamp().saturating_sub(session.auth_time.timestamp());
-    if age <= FRESH_FOR.num_seconds() { Ok(()) } else { Err(Problem::SignInTooOld) }
 }
 
 /// Refuses a password that is easy to guess. What the user is called a view may not know yet, or no longer: who is

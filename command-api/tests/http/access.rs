@@ -59,6 +59,9 @@ async fn whoever_brings_no_bearer_token_is_asked_for_one() {
         (Method::GET, "/me"),
         (Method::PATCH, "/me"),
         (Method::POST, "/me/password"),
+        (Method::GET, "/me/sessions"),
+        (Method::DELETE, "/me/sessions"),
+        (Method::DELETE, "/me/sessions/x"),
         (Method::POST, "/logout"),
     ] {
         challenged(&app.send(app.request(method, route)).await, "no-token");
@@ -117,6 +120,8 @@ async fn a_token_of_another_making_is_not_good() {
         assert_eq!(app.get("/me", &forged).await.status, 401, "{header} {claims}");
         challenged(&app.get("/me", &forged).await, "bad-token");
         challenged(&app.logout(&forged).await, "bad-token");
+        challenged(&app.get("/me/sessions", &forged).await, "bad-token");
+        challenged(&app.delete("/me/sessions", &forged).await, "bad-token");
         challenged(&app.change_password(&forged, PASSWORD, "staple of another horse").await, "bad-token");
     }
     assert_eq!(app.get("/me", &token).await.status, 200, "and none of it did any harm");

@@ -155,6 +155,10 @@ impl App {
         self.send(request.json(&json!({"current_password": current, "new_password": new}))).await
     }
 
+    pub async fn delete(&self, path: &str, access_token: &str) -> Answer {
+        self.send(self.request(Method::DELETE, path).bearer_auth(access_token)).await
+    }
+
     pub async fn logout(&self, access_token: &str) -> Answer {
         self.send(self.request(Method::POST, "/logout").bearer_auth(access_token)).await
     }

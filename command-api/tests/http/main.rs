@@ -10,6 +10,7 @@ mod discovery;
 mod fields;
 mod guessing;
 mod hashing;
+mod listing;
 mod outage;
 mod passwords;
 mod paths;

@@ -114,6 +114,9 @@ async fn story(app: &App) -> Vec<String> {
     change(WRONG, NEW_PASSWORD).await.is_problem(422, "invalid");
     change(PASSWORD, &NEW_PASSWORD[..11]).await.is_problem(422, "invalid");
     assert_eq!(change(PASSWORD, NEW_PASSWORD).await.status, 204);
+    let listed = app.get("/me/sessions", &access).await;
+    assert!(listed.text.contains(AGENT), "its owner is told: {listed:?}");
+    assert_eq!(app.delete("/me/sessions", &access).await.status, 204);
     assert_eq!(app.logout(&access).await.status, 204);
     tokens
 }

@@ -49,6 +49,18 @@ pub enum Command {
         /// The session to end.
         session: SessionId,
     },
+    /// End another session than the one in which it is asked for.
+    EndSession {
+        /// The session in which it is asked for.
+        acting: SessionId,
+        /// The session to end.
+        session: SessionId,
+    },
+    /// End all sessions but the one in which it is asked for.
+    EndOtherSessions {
+        /// The session in which it is asked for.
+        acting: SessionId,
+    },
     /// End a session because a spent refresh token of it was presented.
     EndReusedSession {
         /// The session to end.
@@ -65,6 +77,8 @@ impl Command {
             Self::Rename { .. } => "Rename",
             Self::ChangePassword { .. } => "ChangePassword",
             Self::SignOut { .. } => "SignOut",
+            Self::EndSession { .. } => "EndSession",
+            Self::EndOtherSessions { .. } => "EndOtherSessions",
             Self::EndReusedSession { .. } => "EndReusedSession",
         }
     }

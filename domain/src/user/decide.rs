@@ -61,6 +61,16 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
         (Command::SignOut { session }, User::Registered(account)) => {
             Ok(ended(account, *session, UserEvent::UserSignedOut { session: *session }))
         }
+        (Command::EndSession { acting, session }, User::Registered(account)) => {
+            let is_another = others(account, *acting)?.contains(session);
+            let event = UserEvent::UserEndedSession { session: *session };
+            Ok(if is_another { vec![event] } else { vec![] })
+        }
+        (Command::EndOtherSessions { acting }, User::Registered(account)) => {
+            let ended = others(account, *acting)?;
+            let event = || UserEvent::UserEndedOtherSessions { ended: ended.clone() };
+            Ok(if ended.is_empty() { vec![] } else { vec![event()] })
+        }
         (Command::EndReusedSession { session }, User::Registered(account)) => {
             Ok(ended(account, *session, UserEvent::RefreshTokenReused { session: *session }))
         }
@@ -70,6 +80,8 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
             | Command::Rename { .. }
             | Command::ChangePassword { .. }
             | Command::SignOut { .. }
+            | Command::EndSession { .. }
+            | Command::EndOtherSessions { .. }
             | Command::EndReusedSession { .. },
             User::Unregistered,
         ) => Err(Rejection::NotRegistered),

@@ -64,6 +64,16 @@ pub enum UserEvent {
         /// The session ended.
         session: SessionId,
     },
+    /// The user ended a session from another one.
+    UserEndedSession {
+        /// The session ended.
+        session: SessionId,
+    },
+    /// The user ended all sessions but the one in which it was asked for.
+    UserEndedOtherSessions {
+        /// The sessions ended, at least one.
+        ended: Vec<SessionId>,
+    },
     /// A refresh token that had already been spent came back: somebody has a copy. The session was ended.
     RefreshTokenReused {
         /// The session ended.
@@ -90,6 +100,8 @@ impl UserEvent {
             Self::UserRenamed { .. } => "UserRenamed",
             Self::UserPasswordChanged { .. } => "UserPasswordChanged",
             Self::UserSignedOut { .. } => "UserSignedOut",
+            Self::UserEndedSession { .. } => "UserEndedSession",
+            Self::UserEndedOtherSessions { .. } => "UserEndedOtherSessions",
             Self::RefreshTokenReused { .. } => "RefreshTokenReused",
         }
     }

@@ -4,9 +4,9 @@ use chrono::TimeDelta;
 use domain::{Command, Email, MAX_SESSIONS, Rejection, UserEvent, VerifiedPassword};
 
 use crate::fixture::{
-    a_month_later, ada, change_password, credential, end_reused, given, minute, password, password_changed,
-    register, registered, rename, renamed, reused, session, sign_in, sign_out, signed_in, signed_in_until,
-    signed_out,
+    a_month_later, ada, change_password, credential, end_others, end_reused, end_session, ended_others,
+    ended_session, given, minute, password, password_changed, register, registered, rename, renamed, reused,
+    session, sign_in, sign_out, signed_in, signed_in_until, signed_out,
 };
 
 /// Ada with as many sessions as she may have: numbers 1 to 50.
@@ -48,7 +48,15 @@ fn a_user_registers_once() {
 
 #[test]
 fn who_is_not_registered_can_only_register() {
-    for command in [sign_in(1), rename(None, None), change_password(1, 2), sign_out(1), end_reused(1)] {
+    for command in [
+        sign_in(1),
+        rename(None, None),
+        change_password(1, 2),
+        sign_out(1),
+        end_session(1, 2),
+        end_others(1),
+        end_reused(1),
+    ] {
         given([]).when(&command).then_refused(Rejection::NotRegistered);
     }
 }
@@ -248,4 +256,30 @@ fn the_old_password_signs_nobody_in_once_it_was_changed() {
         evicted: None,
         lapsed: vec![],
     }]);
+}
+
+#[test]
+fn a_session_ends_another_one_and_all_others() {
+    let history = || given([registered(), signed_in(1), signed_in(2), signed_in(3)]);
+    history().when(&end_session(2, 3)).then([ended_session(3)]);
+    history().when(&end_others(2)).then([ended_others([1, 3])]);
+    let others = (1..=50).filter(|number| *number != 7);
+    given(with_all_her_sessions()).when(&end_others(7)).then([ended_others(others)]);
+}
+
+#[test]
+fn where_there_is_no_such_session_nothing_ends() {
+    let history = || given([registered(), signed_in(1), signed_in(2), signed_out(2)]);
+    history().when(&end_session(1, 2)).then_nothing();
+    history().when(&end_session(1, 9)).then_nothing();
+    // Ending itself is signing out.
+    history().when(&end_session(1, 1)).then_nothing();
+    history().when(&end_others(1)).then_nothing();
+}
+
+#[test]
+fn a_session_that_has_ended_ends_no_other() {
+    let history = || given([registered(), signed_in(1), signed_in(2), signed_out(1)]);
+    history().when(&end_session(1, 2)).then_refused(Rejection::SessionEnded);
+    history().when(&end_others(1)).then_refused(Rejection::SessionEnded);
 }

@@ -3,8 +3,8 @@
 use domain::{Account, DisplayName, Email, LiveSession, User, UserEvent, Version};
 
 use crate::fixture::{
-    Given, a_month_later, ada, credential, given, minute, noon, password, password_changed, registered,
-    renamed, reused, session, signed_in, signed_out,
+    Given, a_month_later, ada, credential, ended_others, ended_session, given, minute, noon, password,
+    password_changed, registered, renamed, reused, session, signed_in, signed_out,
 };
 
 #[track_caller]
@@ -89,16 +89,26 @@ fn a_session_ends_by_signing_out_or_by_the_reuse_of_its_token() {
     let history = || [registered(), signed_in(1), signed_in(2), signed_in(3)];
     assert_eq!(given(history().into_iter().chain([signed_out(2)])).sessions(), [session(1), session(3)]);
     assert_eq!(given(history().into_iter().chain([reused(2)])).sessions(), [session(1), session(3)]);
+    assert_eq!(given(history().into_iter().chain([ended_session(2)])).sessions(), [session(1), session(3)]);
+    assert_eq!(given(history().into_iter().chain([ended_others([1, 3])])).sessions(), [session(2)]);
 }
 
 #[test]
 fn an_event_that_does_not_fit_changes_nothing() {
-    for event in [signed_in(1), renamed(None), password_changed(2, [1]), signed_out(1), reused(1)] {
+    for event in [
+        signed_in(1),
+        renamed(None),
+        password_changed(2, [1]),
+        signed_out(1),
+        ended_session(1),
+        ended_others([1]),
+        reused(1),
+    ] {
         assert_eq!(User::Unregistered.evolve(&event, noon(), Version::new(1)), User::Unregistered);
     }
     let ada = given([registered(), signed_in(1)]).user;
     let again = UserEvent::UserRegistered { email: another_address(), name: None, credential: credential(2) };
-    for event in [again, signed_out(2), reused(2)] {
+    for event in [again, signed_out(2), ended_session(2), ended_others([2]), reused(2)] {
         assert_eq!(ada.clone().evolve(&event, minute(5), Version::new(3)), ada);
     }
 }

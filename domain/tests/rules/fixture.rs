@@ -79,6 +79,14 @@ pub(crate) fn signed_out(number: u128) -> UserEvent {
     UserEvent::UserSignedOut { session: session(number) }
 }
 
+pub(crate) fn ended_session(number: u128) -> UserEvent {
+    UserEvent::UserEndedSession { session: session(number) }
+}
+
+pub(crate) fn ended_others(ended: impl IntoIterator<Item = u128>) -> UserEvent {
+    UserEvent::UserEndedOtherSessions { ended: ended.into_iter().map(session).collect() }
+}
+
 pub(crate) fn reused(number: u128) -> UserEvent {
     UserEvent::RefreshTokenReused { session: session(number) }
 }
@@ -122,6 +130,14 @@ pub(crate) fn change_password(acting: u128, number: u32) -> Command {
 
 pub(crate) fn sign_out(number: u128) -> Command {
     Command::SignOut { session: session(number) }
+}
+
+pub(crate) fn end_session(acting: u128, number: u128) -> Command {
+    Command::EndSession { acting: session(acting), session: session(number) }
+}
+
+pub(crate) fn end_others(acting: u128) -> Command {
+    Command::EndOtherSessions { acting: session(acting) }
 }
 
 pub(crate) fn end_reused(number: u128) -> Command {

@@ -12,7 +12,8 @@ use proptest::prelude::{
 use uuid::Uuid;
 
 use crate::fixture::{
-    ada, credential, end_reused, given, noon, password, register, registered, rename, session, sign_out,
+    ada, credential, end_others, end_reused, end_session, given, noon, password, register, registered,
+    rename, session, sign_out,
 };
 
 /// One command of a history. Sessions are named by the sign-in that began them, counted from 0.
@@ -23,6 +24,8 @@ enum Ask {
     Rename(Option<u8>, Option<Vec<u64>>),
     ChangePassword { acting: usize, credential_is_hers: bool, attempt: u64 },
     SignOut(usize),
+    EndSession(usize, usize),
+    EndOthers(usize),
     EndReused(usize),
 }
 
@@ -46,6 +49,8 @@ fn asks() -> impl Strategy<Value = Ask> {
             Ask::ChangePassword { acting, credential_is_hers: right % 16 != 0, attempt }
         }),
         2 => (0..100_usize).prop_map(Ask::SignOut),
+        2 => (0..100_usize, 0..100_usize).prop_map(|(acting, number)| Ask::EndSession(acting, number)),
+        1 => (0..200_usize).prop_map(Ask::EndOthers),
         1 => (0..100_usize).prop_map(Ask::EndReused),
     ]
 }
@@ -93,6 +98,8 @@ fn live(steps: Vec<(Ask, i64)>) -> Vec<Commit> {
                 }
             }
             Ask::SignOut(number) => sign_out(number as u128),
+            Ask::EndSession(acting, number) => end_session(acting as u128, number as u128),
+            Ask::EndOthers(acting) => end_others(acting as u128),
             Ask::EndReused(number) => end_reused(number as u128),
         };
         let decided = decide(&user, &command, now);
@@ -132,10 +139,12 @@ fn begun_and_ended(event: &UserEvent) -> (Option<SessionId>, Vec<SessionId>) {
         UserEvent::UserSignedIn { session, evicted, lapsed, .. } => {
             (Some(*session), evicted.iter().chain(lapsed).copied().collect())
         }
-        UserEvent::UserPasswordChanged { ended, .. } => (None, ended.clone()),
-        UserEvent::UserSignedOut { session } | UserEvent::RefreshTokenReused { session } => {
-            (None, vec![*session])
+        UserEvent::UserPasswordChanged { ended, .. } | UserEvent::UserEndedOtherSessions { ended } => {
+            (None, ended.clone())
         }
+        UserEvent::UserSignedOut { session }
+        | UserEvent::UserEndedSession { session }
+        | UserEvent::RefreshTokenReused { session } => (None, vec![*session]),
     }
 }
 
@@ -262,6 +271,8 @@ proptest! {
                     UserEvent::UserRegistered { .. }
                     | UserEvent::UserPasswordChanged { .. }
                     | UserEvent::UserSignedOut { .. }
+                    | UserEvent::UserEndedSession { .. }
+                    | UserEvent::UserEndedOtherSessions { .. }
                     | UserEvent::RefreshTokenReused { .. } => prop_assert_eq!(&again, &commit.after),
                     // It begins the session again, or says that the profile changed again.
                     UserEvent::UserSignedIn { .. } | UserEvent::UserRenamed { .. } => {}
@@ -280,6 +291,7 @@ fn histories_are_long_enough_for_sessions_to_give_way_and_to_lapse() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut evictions, mut lapses, mut ends, mut renames, mut changes) = (0, 0, 0, 0, 0);
+    let mut endings_of_others = 0;
     for _ in 0..64 {
         for commit in histories().new_tree(&mut runner).unwrap().current() {
             for event in commit.events {
@@ -291,13 +303,19 @@ fn histories_are_long_enough_for_sessions_to_give_way_and_to_lapse() {
                         evictions += usize::from(evicted.is_some());
                         lapses += lapsed.len();
                     }
-                    UserEvent::UserSignedOut { .. } | UserEvent::RefreshTokenReused { .. } => ends += 1,
+                    UserEvent::UserSignedOut { .. }
+                    | UserEvent::UserEndedSession { .. }
+                    | UserEvent::RefreshTokenReused { .. } => ends += 1,
+                    UserEvent::UserEndedOtherSessions { ended } => {
+                        endings_of_others += usize::from(ended.len() > 5);
+                    }
                 }
             }
         }
     }
     assert!(evictions > 10 && lapses > 100, "{evictions}, {lapses}");
     assert!(ends > 100 && renames > 100 && changes > 20, "{ends}, {renames}, {changes}");
+    assert!(endings_of_others > 5, "{endings_of_others}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use domain::{User, UserEvent};
 use serde_json::{Value, json};
 
 use crate::fixture::{
-    a_month_later, credential, given, password, password_changed, registered, renamed, reused, session,
-    signed_in, signed_out,
+    a_month_later, credential, ended_others, ended_session, given, password, password_changed, registered,
+    renamed, reused, session, signed_in, signed_out,
 };
 
 fn event(stored: &Value) -> Result<UserEvent, String> {
@@ -74,6 +74,8 @@ fn an_event_with_a_field_of_newer_code_is_refused_instead_of_folded_without_it()
         renamed(Some("Augusta")),
         password_changed(2, [1]),
         signed_out(1),
+        ended_session(1),
+        ended_others([1]),
         reused(1),
     ] {
         let mut stored = serde_json::to_value(&known).unwrap();

@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::Store;
 use crate::error::Unavailable;
-use crate::items::{Item, n};
-use crate::sessions::{NewSession, Sessions};
+use crate::items::{Item, b, n};
+use crate::sessions::{NewSession, Origin, Sessions};
 use crate::vault::{DataKey, Vault};
 
 /// What a command brings along besides its events: secrets, which no event holds.
@@ -42,6 +42,8 @@ pub enum Enclosed {
     },
     /// The command is given in this session, which ends with it and must be alive until then.
     ActingSession,
+    /// The command is given in this session, which goes on and must be alive until then.
+    LastingSession(SessionId),
 }
 
 /// Names what is enclosed, and shows nothing of it.
@@ -54,6 +56,7 @@ impl fmt::Debug for Enclosed {
             Self::SessionAndVerifier { session: _, verifier: _, instead_of: _ } => "SessionAndVerifier(…)",
             Self::NewVerifier { verifier: _, acting: _ } => "NewVerifier(…)",
             Self::ActingSession => "ActingSession",
+            Self::LastingSession(_) => "LastingSession",
         })
     }
 }
@@ -86,6 +89,7 @@ pub(super) struct Context<'a> {
     pub key: &'a DataKey,
     pub vault: Option<&'a Vault>,
     pub enclosed: &'a Enclosed,
+    pub origin: Origin<'a>,
     pub now: DateTime<Utc>,
 }
 
@@ -117,7 +121,12 @@ impl Context<'_> {
                     else {
                         return Err(Unavailable::because("a sign-in encloses a session"));
                     };
-                    let item = session.row.clone().into_item(session.user, session.id);
+                    let mut item = session.row.clone().into_item(session.user, session.id);
+                    let sessions = &self.store.sessions;
+                    item.insert(
+                        "client".into(),
+                        b(sessions.seal_client(self.user, session.id, &self.origin)?),
+                    );
                     companions.push(new(Kind::Other, &self.store.sessions.table, "item", item)?);
                     if let Some(evicted) = evicted {
                         companions.push(self.end(*evicted, false)?);
@@ -138,6 +147,16 @@ impl Context<'_> {
                 UserEvent::UserSignedOut { session } => {
                     let acting = matches!(self.enclosed, Enclosed::ActingSession);
                     companions.push(self.end(*session, acting)?);
+                }
+                UserEvent::UserEndedSession { session } => {
+                    companions.push(self.acting_lives()?);
+                    companions.push(self.end(*session, false)?);
+                }
+                UserEvent::UserEndedOtherSessions { ended } => {
+                    companions.push(self.acting_lives()?);
+                    for session in ended {
+                        companions.push(self.end(*session, false)?);
+                    }
                 }
                 UserEvent::RefreshTokenReused { session } => companions.push(self.end(*session, false)?),
             }
@@ -160,6 +179,13 @@ impl Context<'_> {
         }
         let delete = delete.build().map_err(unbuilt)?;
         Ok(Companion { kind, item: TransactWriteItem::builder().delete(delete).build() })
+    }
+
+    fn acting_lives(&self) -> Result<Companion, Unavailable> {
+        let Enclosed::LastingSession(acting) = self.enclosed else {
+            return Err(Unavailable::because("other sessions are ended by one that goes on"));
+        };
+        self.lives(*acting)
     }
 
     /// Lets the command take effect only if the session in which it is given, and which goes on, is alive.

@@ -8,6 +8,7 @@ use super::effects::{Context, Enclosed};
 use crate::error::{Broken, ReadError, Unavailable};
 use crate::log::{Commit, Metadata, Recorded, Snapshot, StoredCommit};
 use crate::retry::Backoff;
+use crate::sessions::Origin;
 use crate::store::{Loaded, Store};
 
 /// A command to be carried out: everything about it that must be the same in every try.
@@ -136,13 +137,14 @@ impl Store {
     /// must not be told that it is done while it lives.
     async fn end_leftover(&self, user: UserId, command: &Command) -> Result<(), Unavailable> {
         match command {
-            Command::SignOut { session } | Command::EndReusedSession { session } => {
-                self.sessions.delete(user, *session).await
-            }
+            Command::SignOut { session }
+            | Command::EndSession { acting: _, session }
+            | Command::EndReusedSession { session } => self.sessions.delete(user, *session).await,
             Command::Register { .. }
             | Command::SignIn { .. }
             | Command::Rename { .. }
-            | Command::ChangePassword { .. } => Ok(()),
+            | Command::ChangePassword { .. }
+            | Command::EndOtherSessions { .. } => Ok(()),
         }
     }
 
@@ -171,6 +173,7 @@ impl Store {
             key: &loaded.key,
             vault: loaded.vault.as_ref(),
             enclosed: &intent.enclosed,
+            origin: Origin { agent: intent.agent.as_deref(), address: intent.address.as_deref() },
             now: at,
         };
         let companions = context.companions(&events)?;

@@ -327,6 +327,15 @@ pub(crate) fn put_in_by(intent: &Intent) -> CredentialId {
     }
 }
 
+/// The end of a session, asked for in another.
+pub(crate) fn end_session(acting: SessionId, session: SessionId) -> Intent {
+    intent(Command::EndSession { acting, session }, Enclosed::LastingSession(acting))
+}
+
+pub(crate) fn end_others(acting: SessionId) -> Intent {
+    intent(Command::EndOtherSessions { acting }, Enclosed::LastingSession(acting))
+}
+
 pub(crate) fn end_reused(session: SessionId) -> Intent {
     intent(Command::EndReusedSession { session }, Enclosed::Nothing)
 }

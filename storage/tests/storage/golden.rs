@@ -16,9 +16,12 @@ use crate::fixture::{Item, PHC, Person, World, noon, octets, second, text};
 use crate::sessions::{next, present};
 
 const KEYS: &str = include_str!("../golden/keys.json");
-const ITEMS: &str = include_str!("../golden/items-1.json");
-/// The refresh token that belongs to the stored session.
-const TOKEN: &str = include_str!("../golden/refresh-token-1.txt");
+/// The items of each form with the refresh token that belongs to the stored session. In the second, the rows of sessions
+/// have `client`.
+const FORMS: [(&str, &str); 2] = [
+    (include_str!("../golden/items-1.json"), include_str!("../golden/refresh-token-1.txt")),
+    (include_str!("../golden/items-2.json"), include_str!("../golden/refresh-token-2.txt")),
+];
 
 fn ada() -> Person {
     Person {
@@ -112,12 +115,12 @@ fn shapes<'a>(
     items.into_iter().flat_map(|(table, items)| items.iter().map(move |item| shape(table, item))).collect()
 }
 
-fn golden() -> BTreeMap<String, Vec<Value>> {
-    serde_json::from_str(ITEMS).unwrap()
+fn golden(items: &str) -> BTreeMap<String, Vec<Value>> {
+    serde_json::from_str(items).unwrap()
 }
 
 /// A world with the tables as they were then.
-async fn then() -> World {
+async fn then(golden: &BTreeMap<String, Vec<Value>>) -> World {
     let world = World::with(keys(), Lifetimes::default()).await;
     let tables = &world.tables;
     for (name, table) in [
@@ -126,7 +129,7 @@ async fn then() -> World {
         ("views", &tables.views),
         ("sessions", &tables.sessions),
     ] {
-        for item in &golden()[name] {
+        for item in &golden[name] {
             world.put(table, untyped(item)).await;
         }
     }
@@ -134,8 +137,13 @@ async fn then() -> World {
 }
 
 #[tokio::test]
-async fn what_was_stored_on_the_first_day_is_still_read() {
-    let world = then().await;
+async fn what_was_stored_in_any_form_is_still_read() {
+    for (number, (items, token)) in FORMS.into_iter().enumerate() {
+        is_read(&then(&golden(items)).await, token, number > 0).await;
+    }
+}
+
+async fn is_read(world: &World, token: &str, with_client: bool) {
     let ada = ada();
     assert_eq!(world.store.find(&ada.email).await.unwrap(), Some(ada.user));
     let mut commits = Vec::new();
@@ -162,17 +170,20 @@ async fn what_was_stored_on_the_first_day_is_still_read() {
         let counted = world.store.guesses.count(&guessed, 0, second(1)).await.unwrap();
         assert_eq!(counted, Counted::Attempt(2));
     }
+    let listed = world.store.sessions.alive(ada.user, &[session()], second(2)).await.unwrap();
+    assert_eq!(listed[0].agent.as_deref(), with_client.then_some("browser"));
+    assert_eq!(listed[0].refreshed, Some(second(1)));
     // The token that was given out then is spent, and the user's log goes on.
-    assert!(matches!(present(&world.store.sessions, TOKEN.trim(), second(60)).await, Rotation::Next { .. }));
+    assert!(matches!(present(&world.store.sessions, token.trim(), second(60)).await, Rotation::Next { .. }));
     world.sign_in(&ada, 2).await;
     assert_eq!(world.fold(&ada).await.unwrap().head.version, Version::new(3));
 }
 
 #[tokio::test]
-async fn what_is_stored_today_has_the_attributes_of_the_first_day() {
+async fn what_is_stored_today_has_the_attributes_of_the_last_form() {
     let world = World::with(keys(), Lifetimes::default()).await;
     story(&world).await;
-    let (today, then) = (items(&world).await, golden());
+    let (today, then) = (items(&world).await, golden(FORMS[FORMS.len() - 1].0));
     assert_eq!(
         shapes(today.iter().map(|(table, items)| (*table, items))),
         shapes(then.iter().map(|(table, items)| (table.as_str(), items)))

@@ -16,6 +16,8 @@ mod guesses;
 #[cfg(test)]
 mod histories;
 #[cfg(test)]
+mod listing;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod log;

@@ -5,8 +5,8 @@ use storage::{ExecuteError, Intent, Loaded};
 use testkit::Fault;
 
 use crate::fixture::{
-    NEW_PHC, Person, World, change_password, commit_key, end_reused, key, put_in_by, registration, rename,
-    sign_in, sign_in_rehashed, sign_out, somebody,
+    NEW_PHC, Person, World, change_password, commit_key, end_others, end_reused, end_session, key, put_in_by,
+    registration, rename, sign_in, sign_in_rehashed, sign_out, somebody,
 };
 
 const WRITE: &str = "TransactWriteItems";
@@ -129,6 +129,22 @@ async fn a_change_of_password_takes_effect_once_whatever_becomes_of_the_answer()
         let ada = world.register("ada@example.com").await;
         let (acting, _other) = (world.sign_in(&ada, 1).await, world.sign_in(&ada, 2).await);
         (ada.clone(), world.load(&ada).await, change_password(&ada, 3, acting.id))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_end_of_other_sessions_takes_effect_once_whatever_becomes_of_the_answer() {
+    survives(3, 4, async |world| {
+        let ada = world.register("ada@example.com").await;
+        let (acting, other) = (world.sign_in(&ada, 1).await, world.sign_in(&ada, 2).await);
+        (ada.clone(), world.load(&ada).await, end_session(acting.id, other.id))
+    })
+    .await;
+    survives(3, 4, async |world| {
+        let ada = world.register("ada@example.com").await;
+        let (acting, _other) = (world.sign_in(&ada, 1).await, world.sign_in(&ada, 2).await);
+        (ada.clone(), world.load(&ada).await, end_others(acting.id))
     })
     .await;
 }
