@@ -78,7 +78,7 @@ pub(super) async fn change_password(
 
     let mut salt = [0; 16];
     rand::fill(&mut salt)?;
-    let verifier = service.passwords.hash(&new, salt).await?;
+    let phc = service.passwords.hash(&new, salt).await?;
     let id = CommandId::new(new_id(now)?);
     let replacement = CredentialId::new(new_id(now)?);
     let mut verified = loaded.vault().map(|vault| vault.credential);
@@ -95,7 +95,7 @@ pub(super) async fn change_password(
             at: now,
             address: client.address.clone(),
             agent: client.agent.clone(),
-            enclosed: Enclosed::NewVerifier { verifier: verifier.clone(), acting: bearer.session },
+            enclosed: Enclosed::NewVerifier { verifier: phc.clone(), acting: bearer.session },
         };
         match service.store.execute(&mut loaded, &intent).await {
             Ok(_) => break,

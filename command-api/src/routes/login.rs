@@ -101,9 +101,9 @@ pub(super) async fn login(
             address: client.address.clone(),
             agent: client.agent.clone(),
             enclosed: match &stronger {
-                Some((vault, verifier)) if vault.credential == credential => Enclosed::SessionAndVerifier {
+                Some((vault, phc)) if vault.credential == credential => Enclosed::SessionAndVerifier {
                     session: Box::new(session.clone()),
-                    verifier: verifier.clone(),
+                    verifier: phc.clone(),
                     instead_of: Box::new(vault.clone()),
                 },
                 Some(_) | None => Enclosed::Session(Box::new(session.clone())),
