@@ -260,6 +260,7 @@ async fn beside_sign_ins_with_both_passwords_no_session_of_the_old_one_survives_
     assert_eq!(known, alive + 1, "the log knows the acting one and those of the new password");
     app.pass(TimeDelta::minutes(15));
     app.login(PASSWORD).await.is_problem(401, "sign-in-refused");
+    app.pass(TimeDelta::minutes(15));
     assert_eq!(app.login(NEW).await.status, 200);
 }
 
