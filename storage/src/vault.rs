@@ -1,6 +1,7 @@
 //! The vault: a user's secrets, one item beside the user's commits. Destroying it makes the commits unreadable.
 
 use aws_lc_rs::digest;
+use aws_sdk_dynamodb::types::{ReturnValuesOnConditionCheckFailure, Update};
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::{CredentialId, UserId};
 use zeroize::Zeroizing;
@@ -8,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::error::{Broken, Unavailable};
 use crate::items::{Item, b, octets, s, text};
 use crate::keys::{KeyId, Ring, Secret};
+use crate::log::key;
 use crate::seal::{Binding, Purpose, open, seal, user_key};
 
 /// The vault's sort key: behind every commit, so that one Query returns both.
@@ -36,7 +38,7 @@ pub struct VerifierKeys {
 }
 
 /// A user's vault, as it lies in the table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vault {
     user: UserId,
     data_key: Vec<u8>,
@@ -155,6 +157,30 @@ impl Vault {
             credential,
             verifier: verifiers.seal(user, credential, phc)?,
         })
+    }
+
+    /// Replaces the verifier where it lies, on condition that it is the one read here. Nothing else of the vault is
+    /// written: the data key beside it may be wrapped anew at the same time.
+    pub(crate) fn replace_verifier(
+        &self,
+        table: &str,
+        verifiers: &VerifierKeys,
+        (credential, phc): (CredentialId, &str),
+    ) -> Result<Update, Unavailable> {
+        Update::builder()
+            .table_name(table)
+            .set_key(Some(key(self.user, SORT_KEY)))
+            .update_expression("SET #verifier = :verifier, #credential = :credential")
+            .condition_expression("#verifier = :verifier_read AND #credential = :credential_read")
+            .expression_attribute_names("#verifier", "verifier")
+            .expression_attribute_names("#credential", "credential")
+            .expression_attribute_values(":verifier", b(verifiers.seal(self.user, credential, phc)?))
+            .expression_attribute_values(":credential", s(credential.to_string()))
+            .expression_attribute_values(":verifier_read", b(self.verifier.clone()))
+            .expression_attribute_values(":credential_read", s(self.credential.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(|error| Unavailable(Box::new(error)))
     }
 
     pub(crate) fn into_item(self) -> Item {

@@ -36,6 +36,8 @@ pub(crate) enum Problem {
     TooEarly(TimeDelta),
     /// The profile is not, or no longer, the one that was to be changed.
     ProfileChanged,
+    /// The sign-in of the session is longer ago than what is asked for allows. [RFC 9470]
+    SignInTooOld,
     /// No access token came with the request.
     NoToken,
     /// The access token is not good, or its session has ended.
@@ -108,6 +110,11 @@ impl Problem {
                 "profile-changed",
                 "The profile is of another version than If-Match says",
             ),
+            Self::SignInTooOld => (
+                StatusCode::UNAUTHORIZED,
+                "insufficient-user-authentication",
+                "This needs a sign-in of the last five minutes",
+            ),
             Self::NoToken => (StatusCode::UNAUTHORIZED, "no-token", "An access token is needed"),
             Self::BadToken => (
                 StatusCode::UNAUTHORIZED,
@@ -147,6 +154,12 @@ impl Problem {
             }
             Self::BadToken => {
                 let challenge = HeaderValue::from_static(r#"Bearer error="invalid_token""#);
+                headers.insert(WWW_AUTHENTICATE, challenge);
+            }
+            Self::SignInTooOld => {
+                let challenge = HeaderValue::from_static(
+                    r#"Bearer error="insufficient_user_authentication", max_age="300""#,
+                );
                 headers.insert(WWW_AUTHENTICATE, challenge);
             }
             Self::TooEarly(wait) => {
@@ -259,7 +272,7 @@ impl From<ExecuteError> for Problem {
     fn from(error: ExecuteError) -> Self {
         match error {
             ExecuteError::Taken => Self::AddressTaken,
-            ExecuteError::SessionEnded => Self::BadToken,
+            ExecuteError::SessionEnded | ExecuteError::Rejected(Rejection::SessionEnded) => Self::BadToken,
             ExecuteError::Unavailable(error) => error.into(),
             ExecuteError::Broken(error) => error.into(),
             ExecuteError::Rejected(Rejection::ProfileChanged) => Self::ProfileChanged,

@@ -8,6 +8,7 @@ use storage::keys::{KeyId, Ring, Secret};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
+use super::guessable;
 use super::pool::{Loan, Pool};
 use super::verifier::{Hash, OUTPUT, Verifier};
 use super::{HashParams, ParamsError};
@@ -113,9 +114,29 @@ impl PasswordHasher {
 
     /// The verifier of a password, as a PHC string: of the configured cost, with the current pepper. `salt` is random.
     pub async fn hash(&self, password: &NewPassword, salt: [u8; 16]) -> Result<Zeroizing<String>, HashError> {
+        self.hash_octets(password.as_bytes(), salt).await
+    }
+
+    /// A verifier made anew of a password that opened this one, if this one is weaker than what is made now: of less
+    /// work, or with another pepper than the current one. Length and likelihood of the password are not judged again.
+    pub async fn rehash(
+        &self,
+        password: &PresentedPassword,
+        phc: &str,
+        salt: [u8; 16],
+    ) -> Result<Option<Zeroizing<String>>, HashError> {
+        let verifier = Verifier::read(phc)?;
+        let weaker = self.params.beyond(verifier.params).is_some();
+        if !weaker && verifier.pepper == *self.peppers.current().0 {
+            return Ok(None);
+        }
+        self.hash_octets(password.as_bytes(), salt).await.map(Some)
+    }
+
+    async fn hash_octets(&self, password: &[u8], salt: [u8; 16]) -> Result<Zeroizing<String>, HashError> {
         let salt = Salt::new(&salt).map_err(|_| HashError::Malformed)?;
         let (pepper, secret) = self.peppers.current();
-        let hash = Input::new(password.as_bytes(), secret, salt, self.params)?;
+        let hash = Input::new(password, secret, salt, self.params)?;
         let hash = self.run(move |loan| hash.compute(loan)).await?;
         Verifier { params: self.params, pepper: pepper.clone(), salt, hash }.write()
     }
@@ -168,14 +189,15 @@ impl PasswordHasher {
         self.pool.at_rest()
     }
 
-    /// Touches every page of every buffer, so that the first hashes need not: part of starting on Lambda, where that
-    /// time costs nothing. Waits for hashes that run already.
+    /// Touches every page of every buffer and reads the lists of much used passwords, so that the first request need
+    /// not: part of starting on Lambda, where that time costs nothing. Waits for hashes that run already.
     pub async fn warm(&self) -> Result<(), HashError> {
         let mut loans = Arc::clone(&self.pool).lend_all().await.map_err(|_| HashError::Interrupted)?;
         let touch = move || {
             for loan in &mut loans {
                 loan.blocks();
             }
+            guessable::warm();
         };
         tokio::task::spawn_blocking(touch).await.map_err(|_| HashError::Interrupted)
     }

@@ -1,5 +1,6 @@
-//! Passwords as Argon2id verifiers, hashed off the async threads in a pool of kept buffers.
+//! Passwords as Argon2id verifiers, hashed off the async threads in a pool of kept buffers; and which ones may be set.
 
+mod guessable;
 mod hasher;
 mod params;
 mod pool;
@@ -7,5 +8,6 @@ mod pool;
 mod tests;
 mod verifier;
 
+pub use guessable::{Guessable, KnownWords, judge};
 pub use hasher::{HashError, HasherError, PasswordHasher, Place};
 pub use params::{HashParams, ParamsError};

@@ -135,6 +135,35 @@ async fn an_old_verifier_opens_with_its_old_pepper_and_new_ones_name_the_new() {
 }
 
 #[tokio::test]
+async fn a_verifier_of_less_work_or_another_pepper_is_made_anew_and_no_other_is() {
+    let rotated = peppers().rotated(id("p2"), Secret::new([2; 32]));
+    let today = HashParams { memory_kib: 64, iterations: 2, parallelism: 1 };
+    let current = PasswordHasher::new(today, rotated.clone(), 1).unwrap();
+    for (params, ring, anew) in [
+        ("m=64,t=2,p=1", rotated.clone(), false),
+        ("m=128,t=1,p=1", rotated.clone(), false),
+        ("m=64,t=3,p=1", rotated.clone(), false),
+        ("m=64,t=2,p=4", rotated.clone(), false),
+        ("m=64,t=1,p=1", rotated.clone(), true),
+        ("m=63,t=2,p=1", rotated.clone(), true),
+        ("m=64,t=2,p=1", peppers(), true),
+        ("m=64,t=3,p=1", peppers(), true),
+    ] {
+        let earlier = PasswordHasher::new(params.parse().unwrap(), ring, 1).unwrap();
+        let phc = earlier.hash(&new(PASSWORD), [7; 16]).await.unwrap();
+        let made = current.rehash(&presented(PASSWORD), &phc, [8; 16]).await.unwrap();
+        assert_eq!(made.is_some(), anew, "{}", *phc);
+        let Some(made) = made else { continue };
+        let read = Verifier::read(&made).unwrap();
+        assert_eq!((read.params, read.pepper, &*read.salt), (today, id("p2"), &[8; 16][..]));
+        assert_eq!(current.verify(&presented(PASSWORD), &made).await, Ok(true));
+        assert_eq!(current.rehash(&presented(PASSWORD), &made, [9; 16]).await, Ok(None));
+    }
+    // Nor is a password judged that was allowed when it was set.
+    assert!(current.rehash(&presented("short"), hasher(TINY).decoy(), [8; 16]).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn a_verifier_never_opens_without_its_pepper() {
     let phc = hasher(TINY).hash(&new(PASSWORD), [7; 16]).await.unwrap();
     let elsewhere = PasswordHasher::new(TINY, Ring::of(id("p9"), Secret::new([1; 32])), 1).unwrap();

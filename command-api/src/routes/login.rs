@@ -1,15 +1,16 @@
 use std::sync::Arc;
 
+use aws_lc_rs::rand;
 use axum::Json;
 use axum::extract::State;
-use chrono::{DateTime, Utc};
 use domain::{Command, CommandId, Email, PresentedPassword, Rejection, SessionId, UserId};
 use serde::Serialize;
-use storage::{Counted, Enclosed, ExecuteError, Guessed, Intent, Loaded, Snapshot};
+use storage::{Enclosed, ExecuteError, Intent, Loaded, Vault};
 use utoipa::ToSchema;
+use zeroize::Zeroizing;
 
+use super::candidate::{Candidate, verified_again};
 use crate::http::{BodyProblems, Client, Fields, Problem, ProblemBody, internal};
-use crate::passwords::HashError;
 use crate::service::{Service, new_id};
 use crate::tokens::{AccessClaims, LIFETIME_SECONDS};
 
@@ -89,22 +90,22 @@ pub(super) async fn login(
 
     // Before the attempt is counted: one that is turned away is none.
     let _place = service.passwords.place().ok_or_else(Problem::overloaded)?;
-    let mut candidate = Candidate::find(&service, email).await?;
+    let mut candidate = Candidate::find(&service, &email).await?;
     let attempt = candidate.count(&service, now).await?;
-    if !candidate.satisfied_by(&service, &password).await? {
-        return Err(candidate.refused());
-    }
-    let Some(mut loaded) = candidate.loaded.take() else { return Err(candidate.refused()) };
+    let good = candidate.satisfied_by(&service, &password).await?;
+    let user = candidate.user;
+    let Some(mut loaded) = candidate.loaded.filter(|_| good) else { return Err(refused(user)) };
 
+    let stronger = stronger(&service, &loaded, &password).await;
     let id = SessionId::new(new_id(now)?);
-    let session = service.store.sessions.begin(candidate.user, id, client.agent.as_deref(), now)?;
+    let session = service.store.sessions.begin(user, id, client.agent.as_deref(), now)?;
     let mut verified = loaded.vault().map(|vault| vault.credential);
     let mut looked_again = false;
     let appended = loop {
-        let Some(credential) = verified else { return Err(candidate.refused()) };
+        let Some(credential) = verified else { return Err(refused(user)) };
         let intent = Intent {
             command: Command::SignIn {
-                email: candidate.email.clone(),
+                email: email.clone(),
                 credential,
                 attempt,
                 session: id,
@@ -114,7 +115,14 @@ pub(super) async fn login(
             at: now,
             address: client.address.clone(),
             agent: client.agent.clone(),
-            enclosed: Enclosed::Session(Box::new(session.clone())),
+            enclosed: match &stronger {
+                Some((vault, phc)) if vault.credential == credential => Enclosed::SessionAndVerifier {
+                    session: Box::new(session.clone()),
+                    verifier: phc.clone(),
+                    instead_of: Box::new(vault.clone()),
+                },
+                Some(_) | None => Enclosed::Session(Box::new(session.clone())),
+            },
         };
         match service.store.execute(&mut loaded, &intent).await {
             Ok(appended) => break appended,
@@ -122,30 +130,18 @@ pub(super) async fn login(
             // been read to its end now, and the vault with it. Look once more.
             Err(ExecuteError::Rejected(Rejection::CredentialMismatch)) if !looked_again => {
                 looked_again = true;
-                let current = loaded.vault().filter(|vault| vault.credential != credential);
-                let Some(vault) = current else { return Err(candidate.refused()) };
-                let phc = service.store.verifier(vault)?;
-                if !candidate.opens(&service, &password, &phc).await? {
-                    return Err(candidate.refused());
-                }
-                verified = Some(vault.credential);
+                verified = verified_again(&service, &loaded, credential, &password).await?;
             }
             Err(ExecuteError::Rejected(Rejection::CredentialMismatch | Rejection::NotRegistered)) => {
-                return Err(candidate.refused());
+                return Err(refused(user));
             }
             Err(error) => return Err(error.into()),
         }
     };
-    tracing::info!(user = %candidate.user, session = %id, "signed in");
+    tracing::info!(%user, session = %id, "signed in");
     let access_token = service
         .tokens
-        .issue(&AccessClaims {
-            user: candidate.user,
-            session: id,
-            auth_time: now,
-            issued_at: now,
-            token: new_id(now)?,
-        })
+        .issue(&AccessClaims { user, session: id, auth_time: now, issued_at: now, token: new_id(now)? })
         .map_err(internal)?;
     Ok(Json(SignedIn {
         access_token,
@@ -153,94 +149,32 @@ pub(super) async fn login(
         expires_in: LIFETIME_SECONDS,
         refresh_token: session.token,
         session_id: id.to_string(),
-        user_id: candidate.user.to_string(),
+        user_id: user.to_string(),
         version: appended.snapshot.head.version.number(),
     }))
 }
 
-/// Whoever is to be signed in: a user, or the decoy that stands in for an unknown address so that both take the same
-/// requests and the same hash.
-struct Candidate {
-    email: Email,
-    user: UserId,
-    guessed: Guessed,
-    loaded: Option<Loaded>,
+/// The verifier of this password made anew, with the vault that holds the one it opened, if that one is weaker than
+/// what is made today. Nobody is kept out because that does not work.
+async fn stronger(
+    service: &Service,
+    loaded: &Loaded,
+    password: &PresentedPassword,
+) -> Option<(Vault, Zeroizing<String>)> {
+    let vault = loaded.vault()?;
+    let phc = service.store.verifier(vault).ok()?;
+    let mut salt = [0; 16];
+    rand::fill(&mut salt).ok()?;
+    match service.passwords.rehash(password, &phc, salt).await {
+        Ok(anew) => Some((vault.clone(), anew?)),
+        Err(error) => {
+            tracing::warn!(user = %loaded.user(), %error, "a weak verifier was not made anew");
+            None
+        }
+    }
 }
 
-impl Candidate {
-    async fn find(service: &Service, email: Email) -> Result<Self, Problem> {
-        let identifiers = &service.store.identifiers;
-        let identifier = identifiers.key.email(&email);
-        let known = identifiers.find(&identifier).await?;
-        let user = known.unwrap_or_else(|| identifiers.key.decoy(&identifier));
-        let loaded = service.store.load(user).await?;
-        if known.is_some() && loaded.is_none() {
-            // Somebody has the address and no vault. If there is a log, this fails: nobody is told that a password is
-            // wrong because it could not be looked at.
-            service.store.log.advance(user, &mut Snapshot::default(), None).await?;
-        }
-        let guessed = match known {
-            Some(user) => Guessed::User(user),
-            None => Guessed::Unknown(identifier),
-        };
-        Ok(Self { email, user, guessed, loaded })
-    }
-
-    /// Counts this attempt, before it is evaluated; its number.
-    ///
-    /// The view may not know of the last success yet, and there may be another one meanwhile. So a refusal counts only
-    /// once the log has been read to its end and has nothing new to say.
-    async fn count(&mut self, service: &Service, now: DateTime<Utc>) -> Result<u64, Problem> {
-        let mut base = self.last_success();
-        loop {
-            let wait = match service.store.guesses.count(&self.guessed, base, now).await? {
-                Counted::Attempt(number) => return Ok(number),
-                Counted::TooEarly { wait } => wait,
-            };
-            if let Some(loaded) = &mut self.loaded {
-                service.store.freshen(loaded).await?;
-            } else {
-                service.store.log.advance(self.user, &mut Snapshot::default(), None).await?;
-            }
-            if self.last_success() == base {
-                tracing::warn!(user = %self.user, "a sign-in was blocked");
-                return Err(Problem::TooEarly(wait));
-            }
-            base = self.last_success();
-        }
-    }
-
-    fn last_success(&self) -> u64 {
-        let account = self.loaded.as_ref().and_then(|loaded| loaded.snapshot().user.account());
-        account.map_or(0, |account| account.last_success)
-    }
-
-    async fn satisfied_by(&self, service: &Service, password: &PresentedPassword) -> Result<bool, Problem> {
-        match self.loaded.as_ref().and_then(Loaded::vault) {
-            Some(vault) => self.opens(service, password, &service.store.verifier(vault)?).await,
-            None => self.opens(service, password, service.passwords.decoy()).await,
-        }
-    }
-
-    /// Whether the password opens this verifier. One that asks for too much opens to nobody, and answers like any other:
-    /// its owner cannot have set it.
-    async fn opens(
-        &self,
-        service: &Service,
-        password: &PresentedPassword,
-        phc: &str,
-    ) -> Result<bool, Problem> {
-        match service.passwords.verify(password, phc).await {
-            Err(error @ HashError::TooCostly(_)) => {
-                tracing::error!(user = %self.user, %error, "a verifier was not computed");
-                Ok(false)
-            }
-            answer => Ok(answer?),
-        }
-    }
-
-    fn refused(&self) -> Problem {
-        tracing::info!(user = %self.user, "a sign-in failed");
-        Problem::SignInRefused
-    }
+fn refused(user: UserId) -> Problem {
+    tracing::info!(%user, "a sign-in failed");
+    Problem::SignInRefused
 }

@@ -1,5 +1,8 @@
 //! One file per route, with its body, its answer and what it may refuse.
 
+mod candidate;
+mod change_password;
+mod fresh;
 mod login;
 mod logout;
 mod me;
@@ -7,6 +10,7 @@ mod openapi;
 mod patch_me;
 mod refresh;
 mod register;
+mod sessions;
 mod well_known;
 
 use std::sync::Arc;
@@ -27,6 +31,9 @@ pub fn router(service: Arc<Service>) -> Router {
         .routes(routes!(register::register))
         .routes(routes!(login::login))
         .routes(routes!(me::me, patch_me::patch_me))
+        .routes(routes!(change_password::change_password))
+        .routes(routes!(sessions::sessions, sessions::end_other_sessions))
+        .routes(routes!(sessions::end_session))
         .routes(routes!(refresh::refresh))
         .routes(routes!(logout::logout))
         .routes(routes!(well_known::jwks))

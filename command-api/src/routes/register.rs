@@ -12,6 +12,7 @@ use storage::{Enclosed, ExecuteError, Intent, Loaded};
 use utoipa::ToSchema;
 
 use crate::http::{BodyProblems, Client, Fields, Problem, ProblemBody};
+use crate::passwords::{KnownWords, judge};
 use crate::service::{Service, new_id};
 
 /// The header by which a client says that two requests are one. [draft-ietf-httpapi-idempotency-key-header]
@@ -30,7 +31,7 @@ pub(crate) struct Register {
     /// The address to sign in with. Compared in lower case.
     #[schema(max_length = 254, format = "email", example = "ada@example.com")]
     email: String,
-    /// At least 15 characters, of any kind.
+    /// At least 15 characters, of any kind, and not easy to guess.
     #[schema(min_length = 15, max_length = 1024, format = Password, example = "correct horse battery")]
     password: String,
     /// What the user wants to be called.
@@ -89,6 +90,10 @@ pub(super) async fn register(
         fields.refuse("Idempotency-Key", fault);
         None
     });
+    if let Some(password) = &password {
+        let known = KnownWords { email: email.as_ref(), name: name.as_ref(), issuer: &service.issuer };
+        judge(password, &known).unwrap_or_else(|guessable| fields.refuse("password", guessable));
+    }
     let (email, password) = fields.finish(email.zip(password))?;
 
     let identifiers = &service.store.identifiers.key;

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use storage::keys::SigningSecret;
 
-use crate::app::{Answer, App};
+use crate::app::{Answer, App, PASSWORD};
 
 async fn with(app: &App, values: &[&str]) -> Answer {
     let request = app.request(Method::GET, "/me");
@@ -55,7 +55,15 @@ async fn whoever_brings_no_bearer_token_is_asked_for_one() {
     {
         challenged(&with(&app, &[value]).await, "no-token");
     }
-    for (method, route) in [(Method::GET, "/me"), (Method::PATCH, "/me"), (Method::POST, "/logout")] {
+    for (method, route) in [
+        (Method::GET, "/me"),
+        (Method::PATCH, "/me"),
+        (Method::POST, "/me/password"),
+        (Method::GET, "/me/sessions"),
+        (Method::DELETE, "/me/sessions"),
+        (Method::DELETE, "/me/sessions/x"),
+        (Method::POST, "/logout"),
+    ] {
         challenged(&app.send(app.request(method, route)).await, "no-token");
     }
 }
@@ -112,6 +120,9 @@ async fn a_token_of_another_making_is_not_good() {
         assert_eq!(app.get("/me", &forged).await.status, 401, "{header} {claims}");
         challenged(&app.get("/me", &forged).await, "bad-token");
         challenged(&app.logout(&forged).await, "bad-token");
+        challenged(&app.get("/me/sessions", &forged).await, "bad-token");
+        challenged(&app.delete("/me/sessions", &forged).await, "bad-token");
+        challenged(&app.change_password(&forged, PASSWORD, "staple of another horse").await, "bad-token");
     }
     assert_eq!(app.get("/me", &token).await.status, 200, "and none of it did any harm");
 }

@@ -62,14 +62,31 @@ impl App {
         Self::on(engine, &client, meter, lifetimes).await
     }
 
+    /// A service whose hashes cost this.
+    pub async fn with_hashes(params: HashParams) -> Self {
+        let engine = Engine::start().await;
+        let (client, meter) = engine.metered();
+        Self::made(engine, &client, meter, Lifetimes::default(), params).await
+    }
+
     /// A service whose requests to DynamoDB go through this client.
     pub async fn on(engine: Engine, client: &Client, meter: Meter, lifetimes: Lifetimes) -> Self {
+        Self::made(engine, client, meter, lifetimes, CHEAP).await
+    }
+
+    async fn made(
+        engine: Engine,
+        client: &Client,
+        meter: Meter,
+        lifetimes: Lifetimes,
+        params: HashParams,
+    ) -> Self {
         let tables = engine.tables().await;
         let keys = ServiceKeys::random().unwrap();
         // More than in production: on a busy machine, fifty commands of one user take longer than in a region.
         let patience = Duration::from_mins(1);
         let store = Store::new(client, &tables, &keys, lifetimes).with_no_new_try_after(patience);
-        let passwords = PasswordHasher::new(CHEAP, keys.pepper.clone(), 4).unwrap();
+        let passwords = PasswordHasher::new(params, keys.pepper.clone(), 4).unwrap();
         // Far ahead, so that no engine's TTL takes a session away in the middle of a test.
         let clock = Arc::new(AtomicI64::new(4_102_444_800_000));
         let shown = Arc::clone(&clock);
@@ -133,6 +150,15 @@ impl App {
         self.send(self.request(Method::PATCH, "/me").bearer_auth(access_token).json(&patch)).await
     }
 
+    pub async fn change_password(&self, access_token: &str, current: &str, new: &str) -> Answer {
+        let request = self.request(Method::POST, "/me/password").bearer_auth(access_token);
+        self.send(request.json(&json!({"current_password": current, "new_password": new}))).await
+    }
+
+    pub async fn delete(&self, path: &str, access_token: &str) -> Answer {
+        self.send(self.request(Method::DELETE, path).bearer_auth(access_token)).await
+    }
+
     pub async fn logout(&self, access_token: &str) -> Answer {
         self.send(self.request(Method::POST, "/logout").bearer_auth(access_token)).await
     }
@@ -184,6 +210,13 @@ impl App {
         };
         self.store.log.history(user.parse().unwrap(), visit).await.unwrap();
         names
+    }
+
+    /// How many sessions a user has, according to the log.
+    pub async fn sessions(&self, user: &str) -> usize {
+        let mut snapshot = storage::Snapshot::default();
+        self.store.log.advance(user.parse().unwrap(), &mut snapshot, None).await.unwrap();
+        snapshot.user.account().map_or(0, |account| account.sessions.len())
     }
 
     /// Every item of a table.

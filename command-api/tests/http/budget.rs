@@ -125,3 +125,54 @@ async fn a_sign_out_is_two_requests() {
     took(app.taken(app.logout(&token)).await, 204, &["BatchGetItem", "TransactWriteItems"], 4.0, 2.5);
     took(app.taken(app.logout(&token)).await, 401, &["BatchGetItem"], 0.0, 2.5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_password_is_three_requests_and_seven_units_and_two_for_every_other_session() {
+    let app = App::start().await;
+    let user = app.register().await;
+    let requests = ["BatchGetItem", "UpdateItem", "TransactWriteItems"];
+    for (others, units) in [(0, 7.0), (1, 9.0), (5, 17.0)] {
+        let mut token = String::new();
+        for _ in 0..=others {
+            token = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
+        }
+        app.project(&user).await;
+        let changing = app.change_password(&token, PASSWORD, PASSWORD);
+        took(app.taken(changing).await, 204, &requests, units, 2.5);
+        assert_eq!(app.logout(&token).await.status, StatusCode::NO_CONTENT);
+    }
+    // A refusal reads no more; one that comes too early reads the end of the log.
+    let token = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
+    app.project(&user).await;
+    for _ in 0..5 {
+        let wrong = app.change_password(&token, "wrong", PASSWORD);
+        took(app.taken(wrong).await, 422, &requests[..2], 1.0, 2.5);
+    }
+    let early = app.change_password(&token, PASSWORD, PASSWORD);
+    took(app.taken(early).await, 429, &["BatchGetItem", "UpdateItem", "Query"], 1.0, 3.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_listed_in_three_requests_and_ended_in_two_or_three() {
+    let app = App::start().await;
+    let user = app.register().await;
+    let mut paths = Vec::new();
+    let mut token = String::new();
+    for _ in 0..5 {
+        let begun = app.signed_in().await;
+        token = begun["access_token"].as_str().unwrap().to_owned();
+        paths.push(format!("/me/sessions/{}", begun["session_id"].as_str().unwrap()));
+    }
+    app.project(&user).await;
+    // A unit for every session, and for the end of the log.
+    let listing = ["BatchGetItem", "Query", "BatchGetItem"];
+    took(app.taken(app.get("/me/sessions", &token)).await, 200, &listing, 0.0, 1.5 + 1.0 + 5.0);
+    let one = ["BatchGetItem", "BatchGetItem", "TransactWriteItems"];
+    took(app.taken(app.delete(&paths[1], &token)).await, 204, &one, 6.0, 3.5);
+    app.project(&user).await;
+    let others = ["BatchGetItem", "TransactWriteItems"];
+    took(app.taken(app.delete("/me/sessions", &token)).await, 204, &others, 4.0 + 2.0 * 3.0, 2.5);
+    app.project(&user).await;
+    let nothing = ["BatchGetItem", "Query"];
+    took(app.taken(app.delete("/me/sessions", &token)).await, 204, &nothing, 0.0, 3.5);
+}

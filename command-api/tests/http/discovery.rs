@@ -89,7 +89,7 @@ async fn the_document_lists_every_route_with_every_status() {
                 let told_to_wait = response["headers"]["Retry-After"].is_object();
                 assert_eq!(told_to_wait, ["429", "503"].contains(&status.as_str()), "{path} {status}");
             }
-            let secured = ["/me", "/logout"].contains(&path.as_str());
+            let secured = path == "/logout" || path == "/me" || path.starts_with("/me/");
             assert_eq!(operation["security"] == json!([{"bearer": []}]), secured, "{path}");
         }
     }
@@ -97,14 +97,18 @@ async fn the_document_lists_every_route_with_every_status() {
     assert_eq!(
         listed,
         [
+            "delete /me/sessions/{session_id}: 204 401 404 500 503",
+            "delete /me/sessions: 204 401 500 503",
             "get /.well-known/jwks.json: 200",
             "get /.well-known/oauth-authorization-server: 200",
             "get /.well-known/openid-configuration: 200",
             "get /health: 200",
+            "get /me/sessions: 200 401 500 503",
             "get /me: 200 401 422 500 503",
             "patch /me: 200 400 401 412 413 415 422 500 503",
             "post /login: 200 400 401 413 415 422 429 500 503",
             "post /logout: 204 401 500 503",
+            "post /me/password: 204 400 401 413 415 422 429 500 503",
             "post /register: 201 400 409 413 415 422 500 503",
             "post /token/refresh: 200 400 413 415 422 500 503",
         ]

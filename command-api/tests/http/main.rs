@@ -10,14 +10,15 @@ mod discovery;
 mod fields;
 mod guessing;
 mod hashing;
+mod listing;
 mod outage;
+mod passwords;
 mod paths;
 mod put_back;
 mod reading;
 mod refreshing;
 mod registering;
 mod renaming;
-
 mod secrets;
 mod sessions;
 mod story;

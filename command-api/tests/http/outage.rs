@@ -47,6 +47,10 @@ async fn without_a_database_every_route_that_needs_it_says_try_again() {
         app.get("/me", &access).await,
         app.refresh(&refresh).await,
         app.patch_me(&access, json!({"name": "Ada"})).await,
+        app.change_password(&access, PASSWORD, "staple of another horse").await,
+        app.get("/me/sessions", &access).await,
+        app.delete("/me/sessions", &access).await,
+        app.delete(&format!("/me/sessions/{}", Uuid::from_u128(4)), &access).await,
         app.logout(&access).await,
     ] {
         answer.is_problem(503, "unavailable");

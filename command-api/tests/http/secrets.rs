@@ -18,6 +18,7 @@ const UNKNOWN: &str = "markedstranger@example.com";
 const NAME: &str = "Markedname";
 const PASSWORD: &str = "markedpassword marked";
 const WRONG: &str = "markedguess marked";
+const NEW_PASSWORD: &str = "markedreplacement marked";
 const KEY: &str = "markedkey";
 const AGENT: &str = "markedagent";
 
@@ -103,6 +104,19 @@ async fn story(app: &App) -> Vec<String> {
     assert_eq!(app.get("/me", &access).await.status, 200);
     assert_eq!(app.patch_me(&access, json!({"name": format!("{NAME} again")})).await.status, 200);
     assert_eq!(app.patch_me(&access, json!({"name": format!("{NAME}\0")})).await.status, 422);
+    // Past the back-off of the guesses, and by a new sign-in: the old one is no longer fresh.
+    app.pass(TimeDelta::minutes(15));
+    let (access, _) = keep(app.send(post("/login", login)).await);
+    let change = |current: &str, new: &str| {
+        let body = json!({"current_password": current, "new_password": new});
+        app.send(post("/me/password", body).bearer_auth(&access))
+    };
+    change(WRONG, NEW_PASSWORD).await.is_problem(422, "invalid");
+    change(PASSWORD, &NEW_PASSWORD[..11]).await.is_problem(422, "invalid");
+    assert_eq!(change(PASSWORD, NEW_PASSWORD).await.status, 204);
+    let listed = app.get("/me/sessions", &access).await;
+    assert!(listed.text.contains(AGENT), "its owner is told: {listed:?}");
+    assert_eq!(app.delete("/me/sessions", &access).await.status, 204);
     assert_eq!(app.logout(&access).await.status, 204);
     tokens
 }
@@ -133,8 +147,18 @@ async fn marked_secrets_show_in_no_log_line_no_table_and_no_answer_to_others() {
     ];
     drop(guard);
 
-    let mut secrets: Vec<&str> =
-        vec![EMAIL, UNKNOWN, NAME, PASSWORD, WRONG, KEY, AGENT, "markedaddress", "markedstranger"];
+    let mut secrets: Vec<&str> = vec![
+        EMAIL,
+        UNKNOWN,
+        NAME,
+        PASSWORD,
+        NEW_PASSWORD,
+        WRONG,
+        KEY,
+        AGENT,
+        "markedaddress",
+        "markedstranger",
+    ];
     // What makes a token good is its last part; the others are an id, and claims.
     secrets.extend(tokens.iter().map(|token| token.rsplit('.').next().unwrap()));
     // The readable part of a refresh token ends with its secret.
@@ -144,7 +168,8 @@ async fn marked_secrets_show_in_no_log_line_no_table_and_no_answer_to_others() {
     }));
 
     let log = lower(&lines.0.lock().unwrap());
-    assert!(log.contains("signed in") && log.contains("a sign-in was blocked"), "the log was captured");
+    assert!(log.contains("password changed"), "the log was captured");
+    assert!(log.contains("signed in") && log.contains("not looked at: too early"), "the log was captured");
     let mut stored = Vec::new();
     for table in [&app.tables.events, &app.tables.identifiers, &app.tables.views, &app.tables.sessions] {
         let items = app.items(table).await;

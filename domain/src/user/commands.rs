@@ -1,5 +1,6 @@
 use chrono::{DateTime, Utc};
 
+use super::VerifiedPassword;
 use crate::values::{CredentialId, DisplayName, Email, SessionId, Version};
 
 /// What is asked of a user. Ids and times are made once, by the caller, before the first try.
@@ -34,10 +35,31 @@ pub enum Command {
         /// The versions of the profile that may be changed; `None` if any may.
         replacing: Option<Vec<Version>>,
     },
+    /// Take another password; the current one has been verified.
+    ChangePassword {
+        /// The session in which it is asked for, the only one that goes on.
+        session: SessionId,
+        /// The verifier that was satisfied, and by which attempt.
+        verified: VerifiedPassword,
+        /// The verifier that goes into the vault with this command.
+        credential: CredentialId,
+    },
     /// End a session.
     SignOut {
         /// The session to end.
         session: SessionId,
+    },
+    /// End another session than the one in which it is asked for.
+    EndSession {
+        /// The session in which it is asked for.
+        acting: SessionId,
+        /// The session to end.
+        session: SessionId,
+    },
+    /// End all sessions but the one in which it is asked for.
+    EndOtherSessions {
+        /// The session in which it is asked for.
+        acting: SessionId,
     },
     /// End a session because a spent refresh token of it was presented.
     EndReusedSession {
@@ -53,7 +75,10 @@ impl Command {
             Self::Register { .. } => "Register",
             Self::SignIn { .. } => "SignIn",
             Self::Rename { .. } => "Rename",
+            Self::ChangePassword { .. } => "ChangePassword",
             Self::SignOut { .. } => "SignOut",
+            Self::EndSession { .. } => "EndSession",
+            Self::EndOtherSessions { .. } => "EndOtherSessions",
             Self::EndReusedSession { .. } => "EndReusedSession",
         }
     }
@@ -71,6 +96,9 @@ pub enum Rejection {
     /// The password was checked against a verifier, or found by an address, that is no longer the user's.
     #[error("the credential that was verified is not the user's")]
     CredentialMismatch,
+    /// The session in which the command was given has ended.
+    #[error("the session has ended")]
+    SessionEnded,
     /// The profile is of another version than those that may be changed.
     #[error("the profile has changed")]
     ProfileChanged,

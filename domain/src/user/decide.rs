@@ -45,8 +45,31 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
             Ok(vec![UserEvent::UserRenamed { name: name.clone() }])
         }
 
+        (Command::ChangePassword { session, verified, credential }, User::Registered(account)) => {
+            // Before the credential: whose session has ended learns nothing about passwords.
+            let others = others(account, *session)?;
+            if account.credential != verified.credential {
+                return Err(Rejection::CredentialMismatch);
+            }
+            Ok(vec![UserEvent::UserPasswordChanged {
+                credential: *credential,
+                password: *verified,
+                ended: others,
+            }])
+        }
+
         (Command::SignOut { session }, User::Registered(account)) => {
             Ok(ended(account, *session, UserEvent::UserSignedOut { session: *session }))
+        }
+        (Command::EndSession { acting, session }, User::Registered(account)) => {
+            let is_another = others(account, *acting)?.contains(session);
+            let event = UserEvent::UserEndedSession { session: *session };
+            Ok(if is_another { vec![event] } else { vec![] })
+        }
+        (Command::EndOtherSessions { acting }, User::Registered(account)) => {
+            let ended = others(account, *acting)?;
+            let event = || UserEvent::UserEndedOtherSessions { ended: ended.clone() };
+            Ok(if ended.is_empty() { vec![] } else { vec![event()] })
         }
         (Command::EndReusedSession { session }, User::Registered(account)) => {
             Ok(ended(account, *session, UserEvent::RefreshTokenReused { session: *session }))
@@ -55,7 +78,10 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
         (
             Command::SignIn { .. }
             | Command::Rename { .. }
+            | Command::ChangePassword { .. }
             | Command::SignOut { .. }
+            | Command::EndSession { .. }
+            | Command::EndOtherSessions { .. }
             | Command::EndReusedSession { .. },
             User::Unregistered,
         ) => Err(Rejection::NotRegistered),
@@ -65,6 +91,14 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
 /// The event that ends a session, unless the session has ended already.
 fn ended(account: &Account, session: SessionId, event: UserEvent) -> Vec<UserEvent> {
     if account.sessions.iter().any(|live| live.id == session) { vec![event] } else { vec![] }
+}
+
+/// The sessions besides the one in which a command is given, which must be one of the user's.
+fn others(account: &Account, acting: SessionId) -> Result<Vec<SessionId>, Rejection> {
+    if !account.sessions.iter().any(|live| live.id == acting) {
+        return Err(Rejection::SessionEnded);
+    }
+    Ok(account.sessions.iter().map(|live| live.id).filter(|id| *id != acting).collect())
 }
 
 /// Which sessions make room for a new one: the oldest of those alive when there are too many, and all that are past

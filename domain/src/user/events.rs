@@ -49,10 +49,30 @@ pub enum UserEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<DisplayName>,
     },
+    /// The user, who knew the password, took another one; every other session was ended.
+    UserPasswordChanged {
+        /// The verifier put into the vault, in place of the one before.
+        credential: CredentialId,
+        /// The proof it rests on: of the password before.
+        password: VerifiedPassword,
+        /// The sessions ended: all but the one in which it was asked for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ended: Vec<SessionId>,
+    },
     /// The user ended a session.
     UserSignedOut {
         /// The session ended.
         session: SessionId,
+    },
+    /// The user ended a session from another one.
+    UserEndedSession {
+        /// The session ended.
+        session: SessionId,
+    },
+    /// The user ended all sessions but the one in which it was asked for.
+    UserEndedOtherSessions {
+        /// The sessions ended, at least one.
+        ended: Vec<SessionId>,
     },
     /// A refresh token that had already been spent came back: somebody has a copy. The session was ended.
     RefreshTokenReused {
@@ -78,7 +98,10 @@ impl UserEvent {
             Self::UserRegistered { .. } => "UserRegistered",
             Self::UserSignedIn { .. } => "UserSignedIn",
             Self::UserRenamed { .. } => "UserRenamed",
+            Self::UserPasswordChanged { .. } => "UserPasswordChanged",
             Self::UserSignedOut { .. } => "UserSignedOut",
+            Self::UserEndedSession { .. } => "UserEndedSession",
+            Self::UserEndedOtherSessions { .. } => "UserEndedOtherSessions",
             Self::RefreshTokenReused { .. } => "RefreshTokenReused",
         }
     }

@@ -40,22 +40,38 @@ impl User {
                 ..account
             }),
             (
+                Self::Registered(mut account),
+                UserEvent::UserPasswordChanged { credential, password, ended },
+            ) => {
+                account.credential = *credential;
+                account.last_success = account.last_success.max(password.attempt);
+                Self::Registered(without(account, ended))
+            }
+            (
                 Self::Registered(account),
-                UserEvent::UserSignedOut { session } | UserEvent::RefreshTokenReused { session },
-            ) => Self::Registered(without(account, *session)),
+                UserEvent::UserSignedOut { session }
+                | UserEvent::UserEndedSession { session }
+                | UserEvent::RefreshTokenReused { session },
+            ) => Self::Registered(without(account, &[*session])),
+            (Self::Registered(account), UserEvent::UserEndedOtherSessions { ended }) => {
+                Self::Registered(without(account, ended))
+            }
             (user @ Self::Registered(_), UserEvent::UserRegistered { .. })
             | (
                 user @ Self::Unregistered,
                 UserEvent::UserSignedIn { .. }
                 | UserEvent::UserRenamed { .. }
+                | UserEvent::UserPasswordChanged { .. }
                 | UserEvent::UserSignedOut { .. }
+                | UserEvent::UserEndedSession { .. }
+                | UserEvent::UserEndedOtherSessions { .. }
                 | UserEvent::RefreshTokenReused { .. },
             ) => user,
         }
     }
 }
 
-fn without(mut account: Account, session: SessionId) -> Account {
-    account.sessions.retain(|live| live.id != session);
+fn without(mut account: Account, ended: &[SessionId]) -> Account {
+    account.sessions.retain(|live| !ended.contains(&live.id));
     account
 }

@@ -47,6 +47,11 @@ impl PresentedPassword {
 pub struct NewPassword(PresentedPassword);
 
 impl NewPassword {
+    /// The password, to be judged.
+    pub fn as_str(&self) -> &str {
+        &self.0.0
+    }
+
     /// Judges a password by the rules for setting one.
     pub fn parse(input: &str) -> Result<Self, Fault> {
         let password = PresentedPassword::parse(input)?;

@@ -1,11 +1,12 @@
 //! Every branch of `decide`.
 
 use chrono::TimeDelta;
-use domain::{Command, Email, MAX_SESSIONS, Rejection, UserEvent};
+use domain::{Command, Email, MAX_SESSIONS, Rejection, UserEvent, VerifiedPassword};
 
 use crate::fixture::{
-    a_month_later, ada, credential, end_reused, given, minute, password, register, registered, rename,
-    renamed, reused, session, sign_in, sign_out, signed_in, signed_in_until, signed_out,
+    a_month_later, ada, change_password, credential, end_others, end_reused, end_session, ended_others,
+    ended_session, given, minute, password, password_changed, register, registered, rename, renamed, reused,
+    session, sign_in, sign_out, signed_in, signed_in_until, signed_out,
 };
 
 /// Ada with as many sessions as she may have: numbers 1 to 50.
@@ -47,7 +48,15 @@ fn a_user_registers_once() {
 
 #[test]
 fn who_is_not_registered_can_only_register() {
-    for command in [sign_in(1), rename(None, None), sign_out(1), end_reused(1)] {
+    for command in [
+        sign_in(1),
+        rename(None, None),
+        change_password(1, 2),
+        sign_out(1),
+        end_session(1, 2),
+        end_others(1),
+        end_reused(1),
+    ] {
         given([]).when(&command).then_refused(Rejection::NotRegistered);
     }
 }
@@ -197,4 +206,80 @@ fn a_profile_is_changed_only_if_it_is_of_a_version_that_may_be_changed() {
     for versions in [&[][..], &[1], &[3], &[1, 3]] {
         history().when(&rename(None, Some(versions))).then_refused(Rejection::ProfileChanged);
     }
+}
+
+#[test]
+fn a_change_of_password_ends_every_session_but_the_one_in_which_it_is_asked_for() {
+    let history = || given([registered(), signed_in(1), signed_in(2), signed_in(3), signed_out(3)]);
+    history().when(&change_password(2, 9)).then([password_changed(9, [1])]);
+    given([registered(), signed_in(1)]).when(&change_password(1, 9)).then([password_changed(9, [])]);
+    let others = (1..=50).filter(|number| *number != 7);
+    given(with_all_her_sessions()).when(&change_password(7, 9)).then([password_changed(9, others)]);
+    // A session past its end is nobody's any more, but its row may lie there still.
+    let lapsed = given([registered(), signed_in_until(1, minute(3)), signed_in(2)]).at(minute(9));
+    lapsed.when(&change_password(2, 9)).then([password_changed(9, [1])]);
+}
+
+#[test]
+fn who_verified_another_password_than_the_users_changes_none() {
+    let changed = || given([registered(), signed_in(1), password_changed(2, [])]);
+    changed().when(&change_password(1, 3)).then_refused(Rejection::CredentialMismatch);
+    // Not even to what it is already, which somebody else may have set.
+    changed().when(&change_password(1, 2)).then_refused(Rejection::CredentialMismatch);
+}
+
+#[test]
+fn a_session_that_has_ended_changes_no_password() {
+    let ended = Rejection::SessionEnded;
+    given([registered()]).when(&change_password(1, 2)).then_refused(ended);
+    given([registered(), signed_in(1), signed_out(1)]).when(&change_password(1, 2)).then_refused(ended);
+    given([registered(), signed_in(1), reused(1)]).when(&change_password(1, 2)).then_refused(ended);
+    let changed = given([registered(), signed_in(1), signed_in(2), password_changed(2, [1])]);
+    changed.when(&change_password(1, 3)).then_refused(ended);
+}
+
+#[test]
+fn the_old_password_signs_nobody_in_once_it_was_changed() {
+    let changed = || given([registered(), signed_in(1), password_changed(2, [])]);
+    changed().when(&sign_in(3)).then_refused(Rejection::CredentialMismatch);
+    let with_the_new = Command::SignIn {
+        email: ada(),
+        credential: credential(2),
+        attempt: 3,
+        session: session(3),
+        ends: a_month_later(),
+    };
+    changed().when(&with_the_new).then([UserEvent::UserSignedIn {
+        session: session(3),
+        ends: a_month_later(),
+        password: VerifiedPassword { credential: credential(2), attempt: 3 },
+        evicted: None,
+        lapsed: vec![],
+    }]);
+}
+
+#[test]
+fn a_session_ends_another_one_and_all_others() {
+    let history = || given([registered(), signed_in(1), signed_in(2), signed_in(3)]);
+    history().when(&end_session(2, 3)).then([ended_session(3)]);
+    history().when(&end_others(2)).then([ended_others([1, 3])]);
+    let others = (1..=50).filter(|number| *number != 7);
+    given(with_all_her_sessions()).when(&end_others(7)).then([ended_others(others)]);
+}
+
+#[test]
+fn where_there_is_no_such_session_nothing_ends() {
+    let history = || given([registered(), signed_in(1), signed_in(2), signed_out(2)]);
+    history().when(&end_session(1, 2)).then_nothing();
+    history().when(&end_session(1, 9)).then_nothing();
+    // Ending itself is signing out.
+    history().when(&end_session(1, 1)).then_nothing();
+    history().when(&end_others(1)).then_nothing();
+}
+
+#[test]
+fn a_session_that_has_ended_ends_no_other() {
+    let history = || given([registered(), signed_in(1), signed_in(2), signed_out(1)]);
+    history().when(&end_session(1, 2)).then_refused(Rejection::SessionEnded);
+    history().when(&end_others(1)).then_refused(Rejection::SessionEnded);
 }

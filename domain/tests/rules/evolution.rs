@@ -3,8 +3,8 @@
 use domain::{Account, DisplayName, Email, LiveSession, User, UserEvent, Version};
 
 use crate::fixture::{
-    Given, a_month_later, ada, credential, given, minute, noon, password, registered, renamed, reused,
-    session, signed_in, signed_out,
+    Given, a_month_later, ada, credential, ended_others, ended_session, given, minute, noon, password,
+    password_changed, registered, renamed, reused, session, signed_in, signed_out,
 };
 
 #[track_caller]
@@ -67,6 +67,18 @@ fn a_new_name_changes_the_profile_and_nothing_else() {
 }
 
 #[test]
+fn a_new_password_leaves_its_verifier_and_the_sessions_that_were_not_ended_and_changes_no_profile() {
+    let history = [registered(), signed_in(1), signed_in(2), signed_in(3)];
+    let before = account(given(history.clone()));
+    let after = account(given(history.into_iter().chain([password_changed(9, [1, 3])])));
+    let sessions = vec![LiveSession { id: session(2), ends: a_month_later() }];
+    assert_eq!(after, Account { credential: credential(9), sessions, last_success: 9, ..before });
+    // Its attempt overtaken by a sign-in's.
+    let overtaken = given([registered(), signed_in(12), password_changed(9, [])]);
+    assert_eq!(account(overtaken).last_success, 12);
+}
+
+#[test]
 fn what_happens_to_sessions_changes_no_profile() {
     let account = account(given([registered(), signed_in(1), signed_in(2), signed_out(1), reused(2)]));
     assert_eq!((account.updated_at, account.profile_version), (noon(), Version::new(1)));
@@ -77,16 +89,26 @@ fn a_session_ends_by_signing_out_or_by_the_reuse_of_its_token() {
     let history = || [registered(), signed_in(1), signed_in(2), signed_in(3)];
     assert_eq!(given(history().into_iter().chain([signed_out(2)])).sessions(), [session(1), session(3)]);
     assert_eq!(given(history().into_iter().chain([reused(2)])).sessions(), [session(1), session(3)]);
+    assert_eq!(given(history().into_iter().chain([ended_session(2)])).sessions(), [session(1), session(3)]);
+    assert_eq!(given(history().into_iter().chain([ended_others([1, 3])])).sessions(), [session(2)]);
 }
 
 #[test]
 fn an_event_that_does_not_fit_changes_nothing() {
-    for event in [signed_in(1), renamed(None), signed_out(1), reused(1)] {
+    for event in [
+        signed_in(1),
+        renamed(None),
+        password_changed(2, [1]),
+        signed_out(1),
+        ended_session(1),
+        ended_others([1]),
+        reused(1),
+    ] {
         assert_eq!(User::Unregistered.evolve(&event, noon(), Version::new(1)), User::Unregistered);
     }
     let ada = given([registered(), signed_in(1)]).user;
     let again = UserEvent::UserRegistered { email: another_address(), name: None, credential: credential(2) };
-    for event in [again, signed_out(2), reused(2)] {
+    for event in [again, signed_out(2), ended_session(2), ended_others([2]), reused(2)] {
         assert_eq!(ada.clone().evolve(&event, minute(5), Version::new(3)), ada);
     }
 }

@@ -66,8 +66,25 @@ pub(crate) fn renamed(name: Option<&str>) -> UserEvent {
     UserEvent::UserRenamed { name: name.map(|name| DisplayName::parse(name).unwrap()) }
 }
 
+/// Another password, credential `number`, after Ada's first was right at the attempt of that number.
+pub(crate) fn password_changed(number: u32, ended: impl IntoIterator<Item = u128>) -> UserEvent {
+    UserEvent::UserPasswordChanged {
+        credential: credential(number.into()),
+        password: password(number.into()),
+        ended: ended.into_iter().map(session).collect(),
+    }
+}
+
 pub(crate) fn signed_out(number: u128) -> UserEvent {
     UserEvent::UserSignedOut { session: session(number) }
+}
+
+pub(crate) fn ended_session(number: u128) -> UserEvent {
+    UserEvent::UserEndedSession { session: session(number) }
+}
+
+pub(crate) fn ended_others(ended: impl IntoIterator<Item = u128>) -> UserEvent {
+    UserEvent::UserEndedOtherSessions { ended: ended.into_iter().map(session).collect() }
 }
 
 pub(crate) fn reused(number: u128) -> UserEvent {
@@ -101,8 +118,26 @@ pub(crate) fn rename(name: Option<&str>, replacing: Option<&[u64]>) -> Command {
     }
 }
 
+/// Asks in session `acting` for credential `number` in place of Ada's first, which was right at the attempt of that
+/// number.
+pub(crate) fn change_password(acting: u128, number: u32) -> Command {
+    Command::ChangePassword {
+        session: session(acting),
+        verified: password(number.into()),
+        credential: credential(number.into()),
+    }
+}
+
 pub(crate) fn sign_out(number: u128) -> Command {
     Command::SignOut { session: session(number) }
+}
+
+pub(crate) fn end_session(acting: u128, number: u128) -> Command {
+    Command::EndSession { acting: session(acting), session: session(number) }
+}
+
+pub(crate) fn end_others(acting: u128) -> Command {
+    Command::EndOtherSessions { acting: session(acting) }
 }
 
 pub(crate) fn end_reused(number: u128) -> Command {

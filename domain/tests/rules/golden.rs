@@ -8,8 +8,8 @@ use domain::{FOLD, User, UserEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::fixture::{
-    a_month_later, ada, credential, given, password, registered, renamed, reused, session, signed_in,
-    signed_out,
+    a_month_later, ada, credential, ended_others, ended_session, given, password, password_changed,
+    registered, renamed, reused, session, signed_in, signed_out,
 };
 
 const EVENTS: &str = include_str!("../golden/events.jsonl");
@@ -21,6 +21,8 @@ fn written_today() -> Vec<UserEvent> {
         vec![UserEvent::UserRegistered { email: ada(), name: None, credential: credential(1) }, registered()];
     written.extend(sign_ins());
     written.extend([signed_out(1), reused(1), renamed(None), renamed(Some("Ada Lovelace"))]);
+    written.extend([password_changed(12, []), password_changed(12, [1, 3])]);
+    written.extend([ended_session(1), ended_others([1, 3])]);
     written
 }
 
@@ -56,6 +58,8 @@ fn what_the_lines_mean() -> Vec<UserEvent> {
     meant.extend([signed_out(1), reused(1), renamed(None), renamed(Some("Ada Lovelace"))]);
     // With both in `password`.
     meant.extend(sign_ins());
+    meant.extend([password_changed(12, []), password_changed(12, [1, 3])]);
+    meant.extend([ended_session(1), ended_others([1, 3])]);
     meant
 }
 
@@ -135,6 +139,16 @@ fn folded_today() -> Vec<String> {
         vec![registered(), signed_in(1), registered(), signed_out(9)],
         vec![registered(), signed_in(1), renamed(Some("Ada Lovelace"))],
         vec![registered(), renamed(None)],
+        vec![registered(), signed_in(1), signed_in(2), signed_in(3), password_changed(5, [1, 3])],
+        vec![
+            registered(),
+            signed_in(1),
+            signed_in(2),
+            signed_in(3),
+            signed_in(4),
+            ended_session(3),
+            ended_others([1, 4]),
+        ],
     ];
     histories
         .into_iter()

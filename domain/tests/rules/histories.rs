@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Command, DisplayName, Email, MAX_SESSIONS, SessionId, User, UserEvent, Version, decide};
+use domain::{
+    Command, DisplayName, Email, MAX_SESSIONS, SessionId, User, UserEvent, VerifiedPassword, Version, decide,
+};
 use proptest::prelude::{
     Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
 };
 use uuid::Uuid;
 
 use crate::fixture::{
-    ada, credential, end_reused, given, noon, password, register, registered, rename, session, sign_out,
+    ada, credential, end_others, end_reused, end_session, given, noon, password, register, registered,
+    rename, session, sign_out,
 };
 
 /// One command of a history. Sessions are named by the sign-in that began them, counted from 0.
@@ -19,7 +22,10 @@ enum Ask {
     Register,
     SignIn { address_is_hers: bool, credential_is_hers: bool, lasts: TimeDelta, attempt: u64 },
     Rename(Option<u8>, Option<Vec<u64>>),
+    ChangePassword { acting: usize, credential_is_hers: bool, attempt: u64 },
     SignOut(usize),
+    EndSession(usize, usize),
+    EndOthers(usize),
     EndReused(usize),
 }
 
@@ -39,7 +45,12 @@ fn asks() -> impl Strategy<Value = Ask> {
         12 => sign_in,
         2 => (proptest::option::of(0..3_u8), proptest::option::of(proptest::collection::vec(0..20_u64, 0..9)))
             .prop_map(|(name, replacing)| Ask::Rename(name, replacing)),
+        1 => (0..100_usize, any::<u8>(), 0..500_u64).prop_map(|(acting, right, attempt)| {
+            Ask::ChangePassword { acting, credential_is_hers: right % 16 != 0, attempt }
+        }),
         2 => (0..100_usize).prop_map(Ask::SignOut),
+        2 => (0..100_usize, 0..100_usize).prop_map(|(acting, number)| Ask::EndSession(acting, number)),
+        1 => (0..200_usize).prop_map(Ask::EndOthers),
         1 => (0..100_usize).prop_map(Ask::EndReused),
     ]
 }
@@ -57,16 +68,18 @@ struct Commit {
 /// Lives a history: decides one command after another, each at its time, and folds what comes of it.
 fn live(steps: Vec<(Ask, i64)>) -> Vec<Commit> {
     let (mut user, mut version, mut now, mut begun) = (User::Unregistered, Version::NONE, noon(), 0);
+    let mut credentials = 1;
     let mut log = vec![];
     for (ask, seconds) in steps {
         now += TimeDelta::seconds(seconds);
+        let hers = user.account().map_or(credential(1), |account| account.credential);
         let command = match ask {
             Ask::Register => register(),
             Ask::SignIn { address_is_hers, credential_is_hers, lasts, attempt } => {
                 begun += 1;
                 Command::SignIn {
                     email: if address_is_hers { ada() } else { Email::parse("eve@example.com").unwrap() },
-                    credential: credential(if credential_is_hers { 1 } else { 2 }),
+                    credential: if credential_is_hers { hers } else { credential(0) },
                     attempt,
                     session: session(begun - 1),
                     ends: now + lasts,
@@ -75,7 +88,18 @@ fn live(steps: Vec<(Ask, i64)>) -> Vec<Commit> {
             Ask::Rename(name, replacing) => {
                 rename(name.map(|name| ["Ada", "Augusta", "李"][usize::from(name)]), replacing.as_deref())
             }
+            Ask::ChangePassword { acting, credential_is_hers, attempt } => {
+                credentials += 1;
+                let proven = if credential_is_hers { hers } else { credential(0) };
+                Command::ChangePassword {
+                    session: session(acting as u128),
+                    verified: VerifiedPassword { credential: proven, attempt },
+                    credential: credential(credentials),
+                }
+            }
             Ask::SignOut(number) => sign_out(number as u128),
+            Ask::EndSession(acting, number) => end_session(acting as u128, number as u128),
+            Ask::EndOthers(acting) => end_others(acting as u128),
             Ask::EndReused(number) => end_reused(number as u128),
         };
         let decided = decide(&user, &command, now);
@@ -115,9 +139,12 @@ fn begun_and_ended(event: &UserEvent) -> (Option<SessionId>, Vec<SessionId>) {
         UserEvent::UserSignedIn { session, evicted, lapsed, .. } => {
             (Some(*session), evicted.iter().chain(lapsed).copied().collect())
         }
-        UserEvent::UserSignedOut { session } | UserEvent::RefreshTokenReused { session } => {
-            (None, vec![*session])
+        UserEvent::UserPasswordChanged { ended, .. } | UserEvent::UserEndedOtherSessions { ended } => {
+            (None, ended.clone())
         }
+        UserEvent::UserSignedOut { session }
+        | UserEvent::UserEndedSession { session }
+        | UserEvent::RefreshTokenReused { session } => (None, vec![*session]),
     }
 }
 
@@ -155,6 +182,20 @@ proptest! {
                     prop_assert!(sessions(&commit.before).contains(&ended));
                     prop_assert!(!sessions(&commit.after).contains(&ended));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_password_leaves_one_session_and_a_credential_of_its_own(log in histories()) {
+        let mut before = BTreeSet::from([credential(1)]);
+        for commit in &log {
+            for event in &commit.events {
+                let UserEvent::UserPasswordChanged { credential, .. } = event else { continue };
+                let account = commit.after.account().unwrap();
+                prop_assert_eq!(account.sessions.len(), 1);
+                prop_assert_eq!(account.credential, *credential);
+                prop_assert!(before.insert(*credential));
             }
         }
     }
@@ -228,7 +269,10 @@ proptest! {
                 match event {
                     // Said twice, each of these finds nothing left to do.
                     UserEvent::UserRegistered { .. }
+                    | UserEvent::UserPasswordChanged { .. }
                     | UserEvent::UserSignedOut { .. }
+                    | UserEvent::UserEndedSession { .. }
+                    | UserEvent::UserEndedOtherSessions { .. }
                     | UserEvent::RefreshTokenReused { .. } => prop_assert_eq!(&again, &commit.after),
                     // It begins the session again, or says that the profile changed again.
                     UserEvent::UserSignedIn { .. } | UserEvent::UserRenamed { .. } => {}
@@ -246,24 +290,32 @@ proptest! {
 fn histories_are_long_enough_for_sessions_to_give_way_and_to_lapse() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let (mut evictions, mut lapses, mut ends, mut renames) = (0, 0, 0, 0);
+    let (mut evictions, mut lapses, mut ends, mut renames, mut changes) = (0, 0, 0, 0, 0);
+    let mut endings_of_others = 0;
     for _ in 0..64 {
         for commit in histories().new_tree(&mut runner).unwrap().current() {
             for event in commit.events {
                 match event {
                     UserEvent::UserRegistered { .. } => {}
                     UserEvent::UserRenamed { .. } => renames += 1,
+                    UserEvent::UserPasswordChanged { ended, .. } => changes += usize::from(ended.len() > 5),
                     UserEvent::UserSignedIn { evicted, lapsed, .. } => {
                         evictions += usize::from(evicted.is_some());
                         lapses += lapsed.len();
                     }
-                    UserEvent::UserSignedOut { .. } | UserEvent::RefreshTokenReused { .. } => ends += 1,
+                    UserEvent::UserSignedOut { .. }
+                    | UserEvent::UserEndedSession { .. }
+                    | UserEvent::RefreshTokenReused { .. } => ends += 1,
+                    UserEvent::UserEndedOtherSessions { ended } => {
+                        endings_of_others += usize::from(ended.len() > 5);
+                    }
                 }
             }
         }
     }
     assert!(evictions > 10 && lapses > 100, "{evictions}, {lapses}");
-    assert!(ends > 100 && renames > 100, "{ends}, {renames}");
+    assert!(ends > 100 && renames > 100 && changes > 20, "{ends}, {renames}, {changes}");
+    assert!(endings_of_others > 5, "{endings_of_others}");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use domain::{User, UserEvent};
 use serde_json::{Value, json};
 
 use crate::fixture::{
-    a_month_later, credential, given, password, registered, renamed, reused, session, signed_in, signed_out,
+    a_month_later, credential, ended_others, ended_session, given, password, password_changed, registered,
+    renamed, reused, session, signed_in, signed_out,
 };
 
 fn event(stored: &Value) -> Result<UserEvent, String> {
@@ -67,7 +68,16 @@ fn the_proof_of_a_password_is_read_in_either_form_and_in_no_mixture_of_them() {
 
 #[test]
 fn an_event_with_a_field_of_newer_code_is_refused_instead_of_folded_without_it() {
-    for known in [registered(), signed_in(1), renamed(Some("Augusta")), signed_out(1), reused(1)] {
+    for known in [
+        registered(),
+        signed_in(1),
+        renamed(Some("Augusta")),
+        password_changed(2, [1]),
+        signed_out(1),
+        ended_session(1),
+        ended_others([1]),
+        reused(1),
+    ] {
         let mut stored = serde_json::to_value(&known).unwrap();
         assert_eq!(event(&stored), Ok(known.clone()));
         stored[known.name()]["since_then"] = json!(true);

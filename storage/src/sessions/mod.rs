@@ -2,6 +2,7 @@
 //! beside them.
 
 mod guesses;
+mod list;
 mod row;
 mod token;
 
@@ -16,6 +17,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::{SessionId, UserId};
 
 pub use guesses::{CountError, Counted, Guessed, Guesses};
+pub use list::ListedSession;
+pub(crate) use list::Origin;
 pub use row::Session;
 pub(crate) use row::{Row, sort_key};
 pub use token::{RefreshToken, TokenError};

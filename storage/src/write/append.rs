@@ -26,6 +26,8 @@ pub(super) enum Outcome {
     Conflict,
     /// The address belongs to somebody.
     Taken,
+    /// The session in which the command was given has ended.
+    SessionEnded,
     /// Something else it rested on has changed.
     Stale,
 }
@@ -146,7 +148,7 @@ impl Store {
 }
 
 /// Reads why a transaction was cancelled, in the order that matters: our own traces first, then the commit, then
-/// the address, then all else. `None` if nothing stands in the way but others who are writing right now.
+/// the address, then the session, then all else. `None` if nothing stands in the way but others who are writing right now.
 fn read(
     reasons: &[CancellationReason],
     command: CommandId,
@@ -171,7 +173,8 @@ fn read(
     for (reason, companion) in others.iter().zip(companions) {
         match (failed(reason), companion.kind) {
             (true, Kind::Identifier) => return Some(Outcome::Taken),
-            (true, Kind::Other) => stale = Some(Outcome::Stale),
+            (true, Kind::ActingSession) => stale = Some(Outcome::SessionEnded),
+            (true, Kind::Other) => stale = stale.or(Some(Outcome::Stale)),
             (false, _) => {}
         }
     }

@@ -1,15 +1,17 @@
 use std::fmt;
 
 use aws_sdk_dynamodb::error::BuildError;
-use aws_sdk_dynamodb::types::{Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use aws_sdk_dynamodb::types::{
+    ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+};
 use chrono::{DateTime, Utc};
-use domain::{CommandId, SessionId, UserEvent, UserId};
+use domain::{CommandId, CredentialId, SessionId, UserEvent, UserId};
 use zeroize::Zeroizing;
 
 use crate::Store;
 use crate::error::Unavailable;
-use crate::items::{Item, n};
-use crate::sessions::{NewSession, Sessions};
+use crate::items::{Item, b, n};
+use crate::sessions::{NewSession, Origin, Sessions};
 use crate::vault::{DataKey, Vault};
 
 /// What a command brings along besides its events: secrets, which no event holds.
@@ -21,8 +23,27 @@ pub enum Enclosed {
     Verifier(Zeroizing<String>),
     /// The session that begins.
     Session(Box<NewSession>),
+    /// The session that begins, and a stronger verifier of the password that begins it, a PHC string.
+    SessionAndVerifier {
+        /// The session.
+        session: Box<NewSession>,
+        /// The verifier.
+        verifier: Zeroizing<String>,
+        /// The vault with the verifier that the password opened. Unless it is as it was, it stays as it is.
+        instead_of: Box<Vault>,
+    },
+    /// The verifier of another password, a PHC string, and the session in which the command is given: it goes on, and
+    /// must be alive until then.
+    NewVerifier {
+        /// The verifier.
+        verifier: Zeroizing<String>,
+        /// The session.
+        acting: SessionId,
+    },
     /// The command is given in this session, which ends with it and must be alive until then.
     ActingSession,
+    /// The command is given in this session, which goes on and must be alive until then.
+    LastingSession(SessionId),
 }
 
 /// Names what is enclosed, and shows nothing of it.
@@ -32,10 +53,16 @@ impl fmt::Debug for Enclosed {
             Self::Nothing => "Nothing",
             Self::Verifier(_) => "Verifier(…)",
             Self::Session(_) => "Session(…)",
+            Self::SessionAndVerifier { session: _, verifier: _, instead_of: _ } => "SessionAndVerifier(…)",
+            Self::NewVerifier { verifier: _, acting: _ } => "NewVerifier(…)",
             Self::ActingSession => "ActingSession",
+            Self::LastingSession(_) => "LastingSession",
         })
     }
 }
+
+/// The condition that a session is alive; the table's TTL takes it away some time after that.
+const ALIVE: &str = "#expires > :now";
 
 /// What is written with a commit, in one transaction.
 pub(super) struct Companion {
@@ -48,6 +75,8 @@ pub(super) struct Companion {
 pub(super) enum Kind {
     /// The address belongs to somebody.
     Identifier,
+    /// The session in which the command is given has ended.
+    ActingSession,
     /// The world has moved on: load again.
     Other,
 }
@@ -58,7 +87,9 @@ pub(super) struct Context<'a> {
     pub user: UserId,
     pub command: CommandId,
     pub key: &'a DataKey,
+    pub vault: Option<&'a Vault>,
     pub enclosed: &'a Enclosed,
+    pub origin: Origin<'a>,
     pub now: DateTime<Utc>,
 }
 
@@ -85,19 +116,47 @@ impl Context<'_> {
                     companions.push(new(Kind::Identifier, &identifiers.table, "identifier", identifier)?);
                 }
                 UserEvent::UserSignedIn { session: _, ends: _, password: _, evicted, lapsed: _ } => {
-                    let Enclosed::Session(session) = self.enclosed else {
+                    let (Enclosed::Session(session) | Enclosed::SessionAndVerifier { session, .. }) =
+                        self.enclosed
+                    else {
                         return Err(Unavailable::because("a sign-in encloses a session"));
                     };
-                    let item = session.row.clone().into_item(session.user, session.id);
+                    let mut item = session.row.clone().into_item(session.user, session.id);
+                    let sessions = &self.store.sessions;
+                    item.insert(
+                        "client".into(),
+                        b(sessions.seal_client(self.user, session.id, &self.origin)?),
+                    );
                     companions.push(new(Kind::Other, &self.store.sessions.table, "item", item)?);
                     if let Some(evicted) = evicted {
                         companions.push(self.end(*evicted, false)?);
                     }
+                    companions.extend(self.stronger_verifier()?);
                 }
                 UserEvent::UserRenamed { name: _ } => {}
+                UserEvent::UserPasswordChanged { credential, password: _, ended } => {
+                    let Enclosed::NewVerifier { verifier, acting } = self.enclosed else {
+                        return Err(Unavailable::because("a change of password encloses a verifier"));
+                    };
+                    companions.push(self.replace_verifier(*credential, verifier)?);
+                    companions.push(self.lives(*acting)?);
+                    for session in ended {
+                        companions.push(self.end(*session, false)?);
+                    }
+                }
                 UserEvent::UserSignedOut { session } => {
                     let acting = matches!(self.enclosed, Enclosed::ActingSession);
                     companions.push(self.end(*session, acting)?);
+                }
+                UserEvent::UserEndedSession { session } => {
+                    companions.push(self.acting_lives()?);
+                    companions.push(self.end(*session, false)?);
+                }
+                UserEvent::UserEndedOtherSessions { ended } => {
+                    companions.push(self.acting_lives()?);
+                    for session in ended {
+                        companions.push(self.end(*session, false)?);
+                    }
                 }
                 UserEvent::RefreshTokenReused { session } => companions.push(self.end(*session, false)?),
             }
@@ -107,18 +166,63 @@ impl Context<'_> {
 
     /// Deletes the row of a session; on condition that it is alive, if the command is given in it.
     fn end(&self, session: SessionId, must_be_alive: bool) -> Result<Companion, Unavailable> {
+        let kind = if must_be_alive { Kind::ActingSession } else { Kind::Other };
         let mut delete = Delete::builder()
             .table_name(&self.store.sessions.table)
             .set_key(Some(Sessions::key(self.user, session)))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         if must_be_alive {
             delete = delete
-                .condition_expression("#expires > :now")
+                .condition_expression(ALIVE)
                 .expression_attribute_names("#expires", "expires")
                 .expression_attribute_values(":now", n(self.now.timestamp()));
         }
         let delete = delete.build().map_err(unbuilt)?;
-        Ok(Companion { kind: Kind::Other, item: TransactWriteItem::builder().delete(delete).build() })
+        Ok(Companion { kind, item: TransactWriteItem::builder().delete(delete).build() })
+    }
+
+    fn acting_lives(&self) -> Result<Companion, Unavailable> {
+        let Enclosed::LastingSession(acting) = self.enclosed else {
+            return Err(Unavailable::because("other sessions are ended by one that goes on"));
+        };
+        self.lives(*acting)
+    }
+
+    /// Lets the command take effect only if the session in which it is given, and which goes on, is alive.
+    fn lives(&self, acting: SessionId) -> Result<Companion, Unavailable> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.store.sessions.table)
+            .set_key(Some(Sessions::key(self.user, acting)))
+            .condition_expression(ALIVE)
+            .expression_attribute_names("#expires", "expires")
+            .expression_attribute_values(":now", n(self.now.timestamp()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(unbuilt)?;
+        let item = TransactWriteItem::builder().condition_check(check).build();
+        Ok(Companion { kind: Kind::ActingSession, item })
+    }
+
+    /// Puts a stronger verifier of the same password in the place of the one that was verified, and under the same
+    /// credential: what the log says of it stays true. Where the vault has changed since, there is nothing to do: its
+    /// verifier was made later, and perhaps of another password.
+    fn stronger_verifier(&self) -> Result<Option<Companion>, Unavailable> {
+        match self.enclosed {
+            Enclosed::SessionAndVerifier { session: _, verifier, instead_of }
+                if self.vault == Some(&**instead_of) =>
+            {
+                self.replace_verifier(instead_of.credential, verifier).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Puts a verifier in the place of the one that was read.
+    fn replace_verifier(&self, credential: CredentialId, phc: &str) -> Result<Companion, Unavailable> {
+        let vault = self.vault.ok_or_else(|| Unavailable::because("the vault was not read"))?;
+        let table = &self.store.log.table;
+        let update = vault.replace_verifier(table, &self.store.verifiers, (credential, phc))?;
+        Ok(Companion { kind: Kind::Other, item: TransactWriteItem::builder().update(update).build() })
     }
 }
 

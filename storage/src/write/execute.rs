@@ -8,6 +8,7 @@ use super::effects::{Context, Enclosed};
 use crate::error::{Broken, ReadError, Unavailable};
 use crate::log::{Commit, Metadata, Recorded, Snapshot, StoredCommit};
 use crate::retry::Backoff;
+use crate::sessions::Origin;
 use crate::store::{Loaded, Store};
 
 /// A command to be carried out: everything about it that must be the same in every try.
@@ -117,15 +118,11 @@ impl Store {
                     return self.appended_before(loaded, tried.head.version).await;
                 }
                 (Outcome::Taken, _) => return Err(ExecuteError::Taken),
+                (Outcome::SessionEnded, _) if guard_failed => return Err(ExecuteError::SessionEnded),
                 (Outcome::Stale, _) if guard_failed => {
-                    return Err(match intent.enclosed {
-                        Enclosed::ActingSession => ExecuteError::SessionEnded,
-                        Enclosed::Nothing | Enclosed::Verifier(_) | Enclosed::Session(_) => {
-                            Unavailable::because("an item without a commit stands in the way").into()
-                        }
-                    });
+                    return Err(Unavailable::because("an item without a commit stands in the way").into());
                 }
-                (Outcome::Stale, _) => guard_failed = true,
+                (Outcome::SessionEnded | Outcome::Stale, _) => guard_failed = true,
                 (Outcome::Conflict, _) => {
                     if !backoff.wait().await {
                         return Err(Unavailable::because("too many commands of one user at once").into());
@@ -140,10 +137,14 @@ impl Store {
     /// must not be told that it is done while it lives.
     async fn end_leftover(&self, user: UserId, command: &Command) -> Result<(), Unavailable> {
         match command {
-            Command::SignOut { session } | Command::EndReusedSession { session } => {
-                self.sessions.delete(user, *session).await
-            }
-            Command::Register { .. } | Command::SignIn { .. } | Command::Rename { .. } => Ok(()),
+            Command::SignOut { session }
+            | Command::EndSession { acting: _, session }
+            | Command::EndReusedSession { session } => self.sessions.delete(user, *session).await,
+            Command::Register { .. }
+            | Command::SignIn { .. }
+            | Command::Rename { .. }
+            | Command::ChangePassword { .. }
+            | Command::EndOtherSessions { .. } => Ok(()),
         }
     }
 
@@ -170,7 +171,9 @@ impl Store {
             user: loaded.user,
             command: intent.id,
             key: &loaded.key,
+            vault: loaded.vault.as_ref(),
             enclosed: &intent.enclosed,
+            origin: Origin { agent: intent.agent.as_deref(), address: intent.address.as_deref() },
             now: at,
         };
         let companions = context.companions(&events)?;

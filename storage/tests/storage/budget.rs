@@ -3,7 +3,9 @@
 use domain::{MAX_SESSIONS, Version};
 use storage::{Guessed, Loaded};
 
-use crate::fixture::{World, registration, second, sign_in, sign_out, somebody};
+use crate::fixture::{
+    World, change_password, registration, second, sign_in, sign_in_rehashed, sign_out, somebody,
+};
 use crate::sessions::next;
 
 impl World {
@@ -132,4 +134,32 @@ async fn ending_the_oldest_session_costs_a_sign_in_two_units_more() {
     world.meter.reset();
     world.sign_in(&ada, 51).await;
     world.assert_taken(&["BatchGetItem", WRITE], 1.5, 6.0);
+}
+
+#[tokio::test]
+async fn changing_the_password_costs_six_units_and_two_for_every_other_session() {
+    let world = World::start().await;
+    let ada = world.register("ada@example.com").await;
+    let mut acting = world.sign_in(&ada, 1).await;
+    for attempt in 2..=MAX_SESSIONS as u64 {
+        acting = world.sign_in(&ada, attempt).await;
+    }
+    world.project(&ada).await;
+    let mut loaded = world.load(&ada).await;
+    world.meter.reset();
+    world.store.execute(&mut loaded, &change_password(&ada, 51, acting.id)).await.unwrap();
+    // Naming 49 sessions, the commit is of three kilobytes instead of one.
+    world.assert_taken(&[WRITE], 0.0, 2.0 * 49.0 + 6.0 + 4.0);
+}
+
+#[tokio::test]
+async fn a_stronger_verifier_costs_a_sign_in_two_units_more() {
+    let world = World::start().await;
+    let ada = world.register("ada@example.com").await;
+    world.project(&ada).await;
+    let mut loaded = world.load(&ada).await;
+    let intent = sign_in_rehashed(&loaded, &ada, 1, &world.begin(&ada));
+    world.meter.reset();
+    world.store.execute(&mut loaded, &intent).await.unwrap();
+    world.assert_taken(&[WRITE], 0.0, 6.0);
 }

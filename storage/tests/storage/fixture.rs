@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Command, CommandId, CredentialId, DisplayName, Email, SessionId, UserId};
+use domain::{Command, CommandId, CredentialId, DisplayName, Email, SessionId, UserId, VerifiedPassword};
 use storage::keys::ServiceKeys;
 use storage::tables::Tables;
 use storage::{
@@ -22,6 +22,10 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// What the verifiers of the tests look like. Storage does not read them.
 pub(crate) const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA";
+
+/// The verifier of another password.
+pub(crate) const NEW_PHC: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$bmV3c2FsdG5ld3NhbHQ$bmV3aGFzaG5ld2hhc2huZXdoYXNo";
 
 /// How long the store under test goes on trying.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -284,6 +288,21 @@ pub(crate) fn sign_in(person: &Person, attempt: u64, session: &NewSession) -> In
     intent(command, Enclosed::Session(Box::new(session.clone())))
 }
 
+/// The same with a stronger verifier of the same password, in place of the one in the vault that was loaded.
+pub(crate) fn sign_in_rehashed(
+    loaded: &Loaded,
+    person: &Person,
+    attempt: u64,
+    session: &NewSession,
+) -> Intent {
+    let enclosed = Enclosed::SessionAndVerifier {
+        session: Box::new(session.clone()),
+        verifier: NEW_PHC.to_owned().into(),
+        instead_of: Box::new(loaded.vault().unwrap().clone()),
+    };
+    Intent { enclosed, ..sign_in(person, attempt, session) }
+}
+
 /// A sign-out by the session itself.
 pub(crate) fn sign_out(session: SessionId) -> Intent {
     intent(Command::SignOut { session }, Enclosed::ActingSession)
@@ -293,6 +312,33 @@ pub(crate) fn sign_out(session: SessionId) -> Intent {
 pub(crate) fn rename(name: &str) -> Intent {
     let name = Some(DisplayName::parse(name).unwrap());
     intent(Command::Rename { name, replacing: None }, Enclosed::Nothing)
+}
+
+/// Another password, asked for in session `acting` after the current one was right.
+pub(crate) fn change_password(person: &Person, attempt: u64, acting: SessionId) -> Intent {
+    let command = Command::ChangePassword {
+        session: acting,
+        verified: VerifiedPassword { credential: person.credential, attempt },
+        credential: CredentialId::new(bits()),
+    };
+    intent(command, Enclosed::NewVerifier { verifier: NEW_PHC.to_owned().into(), acting })
+}
+
+/// The credential that a change of password puts in.
+pub(crate) fn put_in_by(intent: &Intent) -> CredentialId {
+    match &intent.command {
+        Command::ChangePassword { credential, .. } => *credential,
+        other => panic!("{other:?} changes no password"),
+    }
+}
+
+/// The end of a session, asked for in another.
+pub(crate) fn end_session(acting: SessionId, session: SessionId) -> Intent {
+    intent(Command::EndSession { acting, session }, Enclosed::LastingSession(acting))
+}
+
+pub(crate) fn end_others(acting: SessionId) -> Intent {
+    intent(Command::EndOtherSessions { acting }, Enclosed::LastingSession(acting))
 }
 
 pub(crate) fn end_reused(session: SessionId) -> Intent {

@@ -29,16 +29,22 @@ struct Then {
     commits: u64,
     /// Whether there are parked users beside her.
     parked: bool,
+    /// Whether the rows of sessions tell of their clients.
+    clients: bool,
+    /// Whether an erased user is there.
+    erased: bool,
 }
 
 /// Everything that was ever stored, the newest last.
-const EVER: [Then; 2] = [
+const EVER: [Then; 3] = [
     // The first day.
     Then {
         items: include_str!("../golden/items-1.json"),
         token: include_str!("../golden/refresh-token-1.txt"),
         commits: 2,
         parked: false,
+        clients: false,
+        erased: false,
     },
     // A sign-in records the verified password as one value. Parked users and a session never refreshed are there, too.
     Then {
@@ -46,6 +52,17 @@ const EVER: [Then; 2] = [
         token: include_str!("../golden/refresh-token-2.txt"),
         commits: 3,
         parked: true,
+        clients: false,
+        erased: false,
+    },
+    // Marks are counted, a session's row has `client`, and there is a tombstone.
+    Then {
+        items: include_str!("../golden/items-3.json"),
+        token: include_str!("../golden/refresh-token-3.txt"),
+        commits: 3,
+        parked: true,
+        clients: true,
+        erased: true,
     },
 ];
 
@@ -63,6 +80,11 @@ fn bob() -> Person {
 /// Parked with a view.
 fn eve() -> Person {
     person(0xe5e, "eve@example.com")
+}
+
+/// Erased.
+fn ida() -> Person {
+    person(0x1da, "ida@example.com")
 }
 
 fn person(number: u128, email: &str) -> Person {
@@ -100,6 +122,7 @@ async fn story(world: &World) -> String {
         }
         world.store.views.park(person.user, version, &Broken::NoVault, noon()).await.unwrap();
     }
+    world.store.log.bury(ida().user, noon()).await.unwrap();
     let nobody = world.store.identifiers.key.email(&Email::parse("nobody@example.com").unwrap());
     for guessed in [Guessed::User(ada.user), Guessed::Unknown(nobody)] {
         world.store.guesses.count(&guessed, 0, noon()).await.unwrap();
@@ -242,6 +265,14 @@ async fn is_still_read(then: &Then) {
         assert!(views.iter().all(|view| view.parked.as_ref() == Some(&mark)), "{views:?}");
         assert!(matches!(views[0].view, View::Foreign { version: Version::NONE, .. }));
         assert_eq!(views[1].view, View::Of(world.fold(&eve()).await.unwrap()));
+    }
+    let listed = world.store.sessions.alive(ada.user, &[session(0)], second(2)).await.unwrap();
+    assert_eq!(listed[0].agent.as_deref(), then.clients.then_some("browser"));
+    assert_eq!(listed[0].refreshed, Some(second(1)));
+    if then.erased {
+        let erased = world.store.log.fold(ida().user).await.unwrap().outcome;
+        assert!(matches!(erased, Err(Broken::Erased)), "{erased:?}");
+        assert!(world.store.load(ida().user).await.unwrap().is_none());
     }
     // The token that was given out then is spent, and the user's log goes on.
     assert!(matches!(

@@ -11,12 +11,15 @@ use proptest::test_runner::TestCaseResult;
 use storage::{ExecuteError, NewSession, Put, Replacing, Rotation, Snapshot};
 use testkit::Fault;
 
-use crate::fixture::{Item, World, bits, end_reused, second, sign_in, sign_out, view_key};
+use crate::fixture::{
+    Item, Person, World, bits, change_password, end_reused, put_in_by, second, sign_in, sign_out, view_key,
+};
 
 #[derive(Debug, Clone)]
 enum Step {
     SignIn,
     SignInWithAnotherPassword,
+    ChangePassword(usize),
     SignOut(usize),
     EndReused(usize),
     Refresh(usize),
@@ -31,6 +34,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => Just(Step::SignIn),
         1 => Just(Step::SignInWithAnotherPassword),
+        1 => any::<usize>().prop_map(Step::ChangePassword),
         3 => any::<usize>().prop_map(Step::SignOut),
         1 => any::<usize>().prop_map(Step::EndReused),
         3 => any::<usize>().prop_map(Step::Refresh),
@@ -46,7 +50,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 async fn live(steps: Vec<Step>) -> TestCaseResult {
     let world = World::start().await;
-    let ada = world.register("ada@example.com").await;
+    let mut ada = world.register("ada@example.com").await;
     let mut begun: Vec<(NewSession, String)> = Vec::new();
     let (mut old_views, mut attempt): (Vec<Item>, u64) = (Vec::new(), 0);
     let mut state: Snapshot = world.fold(&ada).await.unwrap();
@@ -65,6 +69,10 @@ async fn live(steps: Vec<Step>) -> TestCaseResult {
                     begun.push((session.clone(), session.token));
                 }
                 Some(intent)
+            }
+            Step::ChangePassword(index) => {
+                attempt += 1;
+                number(index).map(|acting| change_password(&ada, attempt, acting))
             }
             Step::SignOut(index) => number(index).map(sign_out),
             Step::EndReused(index) => number(index).map(end_reused),
@@ -116,20 +124,37 @@ async fn live(steps: Vec<Step>) -> TestCaseResult {
                 let grown = appended.version.is_some();
                 prop_assert_eq!(appended.snapshot.head.version, if grown { before.next() } else { before });
                 state = appended.snapshot;
+                if let Command::ChangePassword { .. } = intent.command {
+                    ada.credential = put_in_by(&intent);
+                    prop_assert_eq!(state.user.account().unwrap().sessions.len(), 1);
+                }
+            }
+            Err(ExecuteError::Rejected(Rejection::SessionEnded)) => {
+                let Command::ChangePassword { session, .. } = intent.command else { panic!("{intent:?}") };
+                let account = state.user.account().unwrap();
+                prop_assert!(!account.sessions.iter().any(|live| live.id == session));
             }
             Err(ExecuteError::Rejected(Rejection::CredentialMismatch)) => {}
             Err(error) => prop_assert!(false, "{error:?}"),
         }
         prop_assert_eq!(&world.fold(&ada).await.unwrap(), &state);
     }
+    fits_together(&world, &ada, &state).await
+}
+
+/// That rows, vault and log say the same at the end of a history.
+async fn fits_together(world: &World, ada: &Person, state: &Snapshot) -> TestCaseResult {
     let known: BTreeSet<SessionId> =
         state.user.account().unwrap().sessions.iter().map(|session| session.id).collect();
     prop_assert!(known.len() <= MAX_SESSIONS);
     let rows: BTreeSet<SessionId> =
-        world.session_rows(&ada).await.iter().map(|id| id.parse().unwrap()).collect();
+        world.session_rows(ada).await.iter().map(|id| id.parse().unwrap()).collect();
     prop_assert_eq!(rows, known, "a row for every session of the log, and no other");
+    let loaded = world.load(ada).await;
+    prop_assert_eq!(loaded.vault().unwrap().credential, ada.credential);
+    prop_assert!(world.store.verifier(loaded.vault().unwrap()).is_ok());
     let scanned = world.scan().await;
-    prop_assert_eq!(scanned[0].outcome.as_ref(), Ok(&state));
+    prop_assert_eq!(scanned[0].outcome.as_ref(), Ok(state));
     Ok(())
 }
 

@@ -16,6 +16,8 @@ mod guesses;
 #[cfg(test)]
 mod histories;
 #[cfg(test)]
+mod listing;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod log;
@@ -26,9 +28,13 @@ mod mutations;
 #[cfg(test)]
 mod outcomes;
 #[cfg(test)]
+mod passwords;
+#[cfg(test)]
 mod past;
 #[cfg(test)]
 mod plaintext;
+#[cfg(test)]
+mod rehashing;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]

@@ -5,7 +5,8 @@ use storage::{ExecuteError, Intent, Loaded};
 use testkit::Fault;
 
 use crate::fixture::{
-    Person, World, commit_key, end_reused, key, registration, rename, sign_in, sign_out, somebody,
+    NEW_PHC, Person, World, change_password, commit_key, end_others, end_reused, end_session, key, put_in_by,
+    registration, rename, sign_in, sign_in_rehashed, sign_out, somebody,
 };
 
 const WRITE: &str = "TransactWriteItems";
@@ -83,6 +84,17 @@ async fn a_sign_in_takes_effect_once_whatever_becomes_of_the_answer() {
 }
 
 #[tokio::test]
+async fn a_sign_in_with_a_stronger_verifier_takes_effect_once_whatever_becomes_of_the_answer() {
+    survives(3, 2, async |world| {
+        let ada = world.register("ada@example.com").await;
+        let loaded = world.load(&ada).await;
+        let intent = sign_in_rehashed(&loaded, &ada, 1, &world.begin(&ada));
+        (ada, loaded, intent)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_sign_out_takes_effect_once_whatever_becomes_of_the_answer() {
     survives(2, 3, async |world| {
         let ada = world.register("ada@example.com").await;
@@ -109,6 +121,70 @@ async fn the_end_of_a_stolen_session_takes_effect_once_whatever_becomes_of_the_a
         (ada.clone(), world.load(&ada).await, end_reused(session.id))
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_change_of_password_takes_effect_once_whatever_becomes_of_the_answer() {
+    survives(4, 4, async |world| {
+        let ada = world.register("ada@example.com").await;
+        let (acting, _other) = (world.sign_in(&ada, 1).await, world.sign_in(&ada, 2).await);
+        (ada.clone(), world.load(&ada).await, change_password(&ada, 3, acting.id))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_end_of_other_sessions_takes_effect_once_whatever_becomes_of_the_answer() {
+    survives(3, 4, async |world| {
+        let ada = world.register("ada@example.com").await;
+        let (acting, other) = (world.sign_in(&ada, 1).await, world.sign_in(&ada, 2).await);
+        (ada.clone(), world.load(&ada).await, end_session(acting.id, other.id))
+    })
+    .await;
+    survives(3, 4, async |world| {
+        let ada = world.register("ada@example.com").await;
+        let (acting, _other) = (world.sign_in(&ada, 1).await, world.sign_in(&ada, 2).await);
+        (ada.clone(), world.load(&ada).await, end_others(acting.id))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_verifier_is_that_of_the_commit_whatever_becomes_of_the_answer() {
+    for fault in faults(3) {
+        let world = World::start().await;
+        let ada = world.register("ada@example.com").await;
+        let acting = world.sign_in(&ada, 1).await;
+        let intent = change_password(&ada, 2, acting.id);
+        world.faults.script(WRITE, 1, fault.clone());
+        let appended = world.execute(&ada, &intent).await.unwrap();
+        assert_eq!(appended.snapshot.user.account().unwrap().credential, put_in_by(&intent), "{fault:?}");
+        let loaded = world.load(&ada).await;
+        let vault = loaded.vault().unwrap();
+        assert_eq!(vault.credential, put_in_by(&intent), "{fault:?}");
+        assert_eq!(world.store.verifier(vault).unwrap().as_str(), NEW_PHC, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_password_that_could_not_be_settled_can_be_asked_again() {
+    for fault in [Fault::DropBefore, Fault::DropAfter] {
+        let world = World::start().await;
+        let ada = world.register("ada@example.com").await;
+        let acting = world.sign_in(&ada, 1).await;
+        let intent = change_password(&ada, 2, acting.id);
+        let mut loaded = world.load(&ada).await;
+        world.faults.script(WRITE, 1, fault.clone());
+        world.faults.script("GetItem", 1, Fault::DropBefore);
+        let unknown = world.store.execute(&mut loaded, &intent).await;
+        assert!(matches!(unknown, Err(ExecuteError::Unavailable(_))));
+        let appended = world.store.execute(&mut loaded, &intent).await.unwrap();
+        assert_eq!(appended.version, Some(Version::new(3)), "{fault:?}");
+        assert_eq!(world.log_items(&ada).await.len(), 4);
+        let loaded = world.load(&ada).await;
+        assert_eq!(loaded.vault().unwrap().credential, put_in_by(&intent));
+        assert_eq!(world.store.verifier(loaded.vault().unwrap()).unwrap().as_str(), NEW_PHC);
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,10 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use domain::{Command, DisplayName, Email};
 use storage::{Broken, Enclosed, Guessed, Loaded};
 
-use crate::fixture::{Person, World, intent, registration, rename, second, sign_in, sign_out, somebody};
+use crate::fixture::{
+    Person, World, change_password, intent, registration, rename, second, sign_in, sign_in_rehashed,
+    sign_out, somebody,
+};
 use crate::sessions::next;
 
 const ADDRESS: &str = "marked.mailbox@marked-domain.example";
@@ -15,6 +18,7 @@ const NAME: &str = "Marked Displayname";
 const AGENT: &str = "MarkedAgent/1.0";
 const HOST: &str = "192.0.2.77";
 const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$TWFya2VkU2FsdE1hcmtlZA$TWFya2VkSGFzaE1hcmtlZEhhc2g";
+const NEW_PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$TWFya2VkTmV3U2FsdA$TWFya2VkTmV3SGFzaE1hcmtlZA";
 
 /// Every way in which a mark may have been written down.
 fn forms(mark: &str) -> Vec<Vec<u8>> {
@@ -61,7 +65,12 @@ async fn story(world: &World) -> (Person, Vec<String>) {
     for attempt in 1..=3 {
         let id = domain::SessionId::new(crate::fixture::bits());
         let session = world.store.sessions.begin(ada.user, id, Some(AGENT), second(0)).unwrap();
-        world.execute(&ada, &marked(sign_in(&ada, attempt, &session))).await.unwrap();
+        let mut loaded = world.load(&ada).await;
+        let mut signs_in = sign_in_rehashed(&loaded, &ada, attempt, &session);
+        if let Enclosed::SessionAndVerifier { verifier, .. } = &mut signs_in.enclosed {
+            *verifier = PHC.to_owned().into();
+        }
+        world.store.execute(&mut loaded, &marked(signs_in)).await.unwrap();
         let first = world.store.sessions.parse(&session.token).unwrap();
         world.store.sessions.rotate(&first, Some(AGENT), second(1)).await.unwrap();
         tokens.push(session.token.clone());
@@ -69,7 +78,11 @@ async fn story(world: &World) -> (Person, Vec<String>) {
             world.execute(&ada, &marked(sign_out(id))).await.unwrap();
         }
     }
-    tokens.push(next(&world.store.sessions, &world.sign_in(&ada, 4).await.token, second(2)).await);
+    let last = world.sign_in(&ada, 4).await;
+    let mut change = change_password(&ada, 5, last.id);
+    change.enclosed = Enclosed::NewVerifier { verifier: NEW_PHC.to_owned().into(), acting: last.id };
+    world.execute(&ada, &marked(change)).await.unwrap();
+    tokens.push(next(&world.store.sessions, &last.token, second(2)).await);
     let reused = intent(
         Command::EndReusedSession { session: domain::SessionId::new(crate::fixture::bits()) },
         Enclosed::Nothing,
@@ -134,10 +147,21 @@ async fn no_mark_of_a_user_is_found_in_any_table_or_stream_record() {
         values.extend(items.iter().flat_map(|item| item.values().map(octets)));
     }
     let secrets = tokens.iter().map(|token| token.split('.').nth(1).unwrap()[70..].to_owned());
-    let marks = [ADDRESS, "marked.mailbox", NAME, AGENT, HOST, PHC, "MarkedHash", "TWFya2Vk"]
-        .map(str::to_owned)
-        .into_iter()
-        .chain(secrets);
+    let marks = [
+        ADDRESS,
+        "marked.mailbox",
+        NAME,
+        AGENT,
+        HOST,
+        PHC,
+        NEW_PHC,
+        "MarkedHash",
+        "MarkedNewHash",
+        "TWFya2Vk",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain(secrets);
     for mark in marks {
         for form in forms(&mark) {
             let found = values.iter().find(|value| contains(value, &form));
@@ -193,17 +217,20 @@ async fn what_is_printed_for_debugging_shows_no_mark_and_no_token() {
     let session = world.begin(&ada);
     let signs_in = sign_in(&ada, 1, &session);
     world.store.execute(&mut loaded, &signs_in).await.unwrap();
+    let mut change = change_password(&ada, 2, session.id);
+    change.enclosed = Enclosed::NewVerifier { verifier: NEW_PHC.to_owned().into(), acting: session.id };
+    world.execute(&ada, &change).await.unwrap();
     let parsed = world.store.sessions.parse(&session.token).unwrap();
     let rotation = world.store.sessions.rotate(&parsed, Some(AGENT), second(1)).await.unwrap();
     let mut commits = Vec::new();
     world.store.log.history(ada.user, |commit| commits.push(commit.clone())).await.unwrap();
     let loaded = world.load(&ada).await;
     let printed = format!(
-        "{register:?} {loaded:?} {appended:?} {session:?} {signs_in:?} {rotation:?} {commits:?} {:?} {:?}",
+        "{register:?} {loaded:?} {appended:?} {session:?} {signs_in:?} {change:?} {rotation:?} {commits:?} {:?} {:?}",
         world.store, world.keys
     );
     let storage::Rotation::Next { token: successor, .. } = rotation else { panic!("not rotated") };
-    for mark in [ADDRESS, NAME, AGENT, HOST, PHC, &session.token, &successor] {
+    for mark in [ADDRESS, NAME, AGENT, HOST, PHC, NEW_PHC, &session.token, &successor] {
         assert!(!printed.contains(mark), "{mark} is printed");
     }
 }

@@ -1,0 +1,114 @@
+use chrono::{DateTime, Utc};
+use domain::{CredentialId, Email, PresentedPassword, UserId};
+use storage::{Counted, Guessed, Loaded, Snapshot};
+
+use crate::http::Problem;
+use crate::passwords::HashError;
+use crate::service::Service;
+
+/// Whoever presents a password: a user, or the decoy that stands in for an unknown address so that both take the same
+/// requests and the same hash.
+pub(super) struct Candidate {
+    pub user: UserId,
+    pub loaded: Option<Loaded>,
+    guessed: Guessed,
+}
+
+impl Candidate {
+    /// The user with this address, or the decoy.
+    pub(super) async fn find(service: &Service, email: &Email) -> Result<Self, Problem> {
+        let identifiers = &service.store.identifiers;
+        let identifier = identifiers.key.email(email);
+        let known = identifiers.find(&identifier).await?;
+        let user = known.unwrap_or_else(|| identifiers.key.decoy(&identifier));
+        let loaded = service.store.load(user).await?;
+        if known.is_some() && loaded.is_none() {
+            // Somebody has the address and no vault. If there is a log, this fails: nobody is told that a password is
+            // wrong because it could not be looked at.
+            service.store.log.advance(user, &mut Snapshot::default(), None).await?;
+        }
+        let guessed = match known {
+            Some(user) => Guessed::User(user),
+            None => Guessed::Unknown(identifier),
+        };
+        Ok(Self { user, loaded, guessed })
+    }
+
+    /// A user who is known by their session.
+    pub(super) const fn signed_in(loaded: Loaded) -> Self {
+        let user = loaded.user();
+        Self { user, loaded: Some(loaded), guessed: Guessed::User(user) }
+    }
+
+    /// Counts this attempt, before it is evaluated; its number. One count for every route that looks at a password.
+    ///
+    /// The view may not know of the last success yet, and there may be another one meanwhile. So a refusal counts only
+    /// once the log has been read to its end and has nothing new to say.
+    pub(super) async fn count(&mut self, service: &Service, now: DateTime<Utc>) -> Result<u64, Problem> {
+        let mut base = self.last_success();
+        loop {
+            let wait = match service.store.guesses.count(&self.guessed, base, now).await? {
+                Counted::Attempt(number) => return Ok(number),
+                Counted::TooEarly { wait } => wait,
+            };
+            if let Some(loaded) = &mut self.loaded {
+                service.store.freshen(loaded).await?;
+            } else {
+                service.store.log.advance(self.user, &mut Snapshot::default(), None).await?;
+            }
+            if self.last_success() == base {
+                tracing::warn!(user = %self.user, "a password was not looked at: too early");
+                return Err(Problem::TooEarly(wait));
+            }
+            base = self.last_success();
+        }
+    }
+
+    fn last_success(&self) -> u64 {
+        let account = self.loaded.as_ref().and_then(|loaded| loaded.snapshot().user.account());
+        account.map_or(0, |account| account.last_success)
+    }
+
+    /// Whether this is the password, by the vault as it was loaded.
+    pub(super) async fn satisfied_by(
+        &self,
+        service: &Service,
+        password: &PresentedPassword,
+    ) -> Result<bool, Problem> {
+        match self.loaded.as_ref().and_then(Loaded::vault) {
+            Some(vault) => opens(service, self.user, password, &service.store.verifier(vault)?).await,
+            None => opens(service, self.user, password, service.passwords.decoy()).await,
+        }
+    }
+}
+
+/// The verifier that a password opens in the vault as it is now, after the one that it was checked against turned out
+/// not to be the user's. `None` if there is no other, or the password is wrong.
+pub(super) async fn verified_again(
+    service: &Service,
+    now: &Loaded,
+    before: CredentialId,
+    password: &PresentedPassword,
+) -> Result<Option<CredentialId>, Problem> {
+    let Some(vault) = now.vault().filter(|vault| vault.credential != before) else { return Ok(None) };
+    let phc = service.store.verifier(vault)?;
+    let good = opens(service, now.user(), password, &phc).await?;
+    Ok(good.then_some(vault.credential))
+}
+
+/// Whether the password opens this verifier. One that asks for too much opens to nobody, and answers like any other:
+/// its owner cannot have set it.
+async fn opens(
+    service: &Service,
+    user: UserId,
+    password: &PresentedPassword,
+    phc: &str,
+) -> Result<bool, Problem> {
+    match service.passwords.verify(password, phc).await {
+        Err(error @ HashError::TooCostly(_)) => {
+            tracing::error!(%user, %error, "a verifier was not computed");
+            Ok(false)
+        }
+        answer => Ok(answer?),
+    }
+}

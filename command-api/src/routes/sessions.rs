@@ -1,0 +1,161 @@
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use chrono::{DateTime, SecondsFormat, Utc};
+use domain::{Command, CommandId, SessionId, Version};
+use serde::Serialize;
+use storage::{Enclosed, Intent, ListedSession};
+use utoipa::ToSchema;
+
+use super::fresh::is_fresh;
+use crate::http::{Bearer, Client, Problem, ProblemBody, SessionProblems};
+use crate::service::{Service, new_id};
+use crate::tokens::Verified;
+
+/// The sessions of a user.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SessionList {
+    /// Those that are alive, the oldest first.
+    sessions: Vec<SessionItem>,
+}
+
+/// A session.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SessionItem {
+    /// The session.
+    session_id: String,
+    /// Whether it is the one that asks.
+    current: bool,
+    /// The `User-Agent` that signed in, as far as it was kept.
+    client: Option<String>,
+    /// The network address it signed in from.
+    address: Option<String>,
+    /// When it began. RFC 3339.
+    signed_in_at: String,
+    /// When it was last refreshed; null if never. RFC 3339.
+    refreshed_at: Option<String>,
+    /// When it ends unless it is refreshed. RFC 3339.
+    expires_at: String,
+}
+
+/// The sessions of whoever asks.
+#[utoipa::path(
+    get, path = "/me/sessions", tag = "sessions", security(("bearer" = [])),
+    responses((status = 200, description = "The sessions that are alive.", body = SessionList), SessionProblems),
+)]
+pub(super) async fn sessions(
+    State(service): State<Arc<Service>>,
+    Bearer(bearer): Bearer,
+) -> Result<Json<SessionList>, Problem> {
+    let now = service.clock.now();
+    // To the end of the log: one who looks for a stranger's session is not shown a view from before it began.
+    let read = service.store.read_acting(bearer.user, bearer.session, Version::MAX, now).await?;
+    let snapshot = read.ok_or(Problem::BadToken)?;
+    let account = snapshot.user.account().ok_or(Problem::BadToken)?;
+    let known: Vec<SessionId> = account.sessions.iter().map(|live| live.id).collect();
+    let alive = service.store.sessions.alive(bearer.user, &known, now).await?;
+    Ok(Json(SessionList { sessions: alive.into_iter().map(|session| item(session, &bearer)).collect() }))
+}
+
+/// Ends all other sessions of whoever asks.
+///
+/// Needs a sign-in of the last five minutes.
+#[utoipa::path(
+    delete, path = "/me/sessions", tag = "sessions", security(("bearer" = [])),
+    responses(
+        (status = 204, description = "There is no other session."),
+        SessionProblems,
+        (status = 401, description = "No access token, one that is not good, one whose session has ended, or one \
+            whose sign-in is more than five minutes ago.",
+            body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn end_other_sessions(
+    State(service): State<Arc<Service>>,
+    Bearer(bearer): Bearer,
+    client: Client,
+) -> Result<StatusCode, Problem> {
+    let now = service.clock.now();
+    let acting = Some((bearer.session, now));
+    let Some((mut loaded, Some(session))) = service.store.load_acting(bearer.user, acting).await? else {
+        return Err(Problem::BadToken);
+    };
+    is_fresh(&session, now)?;
+    let command = Command::EndOtherSessions { acting: bearer.session };
+    let enclosed = Enclosed::LastingSession(bearer.session);
+    service.store.execute(&mut loaded, &intent(command, enclosed, client, now)?).await?;
+    tracing::info!(user = %bearer.user, session = %bearer.session, "ended all other sessions");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends one session of whoever asks.
+///
+/// Another than the one that asks needs a sign-in of the last five minutes.
+#[utoipa::path(
+    delete, path = "/me/sessions/{session_id}", tag = "sessions", security(("bearer" = [])),
+    params(("session_id" = String, Path, description = "The session to end.")),
+    responses(
+        (status = 204, description = "The session has ended."),
+        SessionProblems,
+        (status = 401, description = "No access token, one that is not good, one whose session has ended, or one \
+            whose sign-in is more than five minutes ago.",
+            body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "None of the user's sessions that are alive.",
+            body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn end_session(
+    State(service): State<Arc<Service>>,
+    Bearer(bearer): Bearer,
+    Path(id): Path<String>,
+    client: Client,
+) -> Result<StatusCode, Problem> {
+    let now = service.clock.now();
+    let acting = Some((bearer.session, now));
+    let Some((mut loaded, Some(session))) = service.store.load_acting(bearer.user, acting).await? else {
+        return Err(Problem::BadToken);
+    };
+    let ended: SessionId = id.parse().map_err(|_| Problem::NotFound)?;
+    let intent = if ended == bearer.session {
+        intent(Command::SignOut { session: ended }, Enclosed::ActingSession, client, now)?
+    } else {
+        is_fresh(&session, now)?;
+        if service.store.sessions.alive(bearer.user, &[ended], now).await?.is_empty() {
+            return Err(Problem::NotFound);
+        }
+        let command = Command::EndSession { acting: bearer.session, session: ended };
+        intent(command, Enclosed::LastingSession(bearer.session), client, now)?
+    };
+    let appended = service.store.execute(&mut loaded, &intent).await?;
+    if appended.version.is_none() && ended != bearer.session {
+        return Err(Problem::NotFound);
+    }
+    tracing::info!(user = %bearer.user, session = %ended, by = %bearer.session, "ended a session");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn intent(
+    command: Command,
+    enclosed: Enclosed,
+    client: Client,
+    now: DateTime<Utc>,
+) -> Result<Intent, Problem> {
+    let id = CommandId::new(new_id(now)?);
+    Ok(Intent { command, id, at: now, address: client.address, agent: client.agent, enclosed })
+}
+
+fn item(listed: ListedSession, bearer: &Verified) -> SessionItem {
+    let millis = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let seconds = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    SessionItem {
+        session_id: listed.session.id.to_string(),
+        current: listed.session.id == bearer.session,
+        client: listed.agent,
+        address: listed.address,
+        signed_in_at: seconds(listed.session.auth_time),
+        refreshed_at: listed.refreshed.map(millis),
+        expires_at: seconds(listed.expires),
+    }
+}
