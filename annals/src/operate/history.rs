@@ -65,7 +65,7 @@ fn lines_of(commit: &Commit, as_json: bool) -> Vec<String> {
             }
             let data = event.get(recorded.event.name()).cloned().unwrap_or(Value::Null);
             let (version, command, name) = (commit.version, &recorded.meta.command, recorded.event.name());
-            format!("{version:>6}  {at}  {command:<16}  {name:<18}  {data}")
+            format!("{version:>6}  {at}  {command:<16}  {name:<22}  {data}")
         })
         .collect()
 }
