@@ -14,6 +14,10 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 /// The most keys one `BatchGetItem` takes.
 const BATCH: usize = 100;
 
+/// Items a page of a scan holds at most: about as many small ones as DynamoDB puts into its own limit of 1 MB. Said in
+/// the request because the local engine looks at everything behind the page's start otherwise, page after page.
+pub(crate) const PAGE: i32 = 2_000;
+
 pub(crate) fn text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, Broken> {
     item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str).ok_or(Broken::Attribute(name))
 }

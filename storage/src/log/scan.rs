@@ -2,15 +2,18 @@ use std::collections::VecDeque;
 
 use domain::{UserId, Version};
 
-use super::{EventLog, Head, Snapshot, StoredCommit, Walk, sort_key};
+use super::{EventLog, Head, Snapshot, StoredCommit, Walk};
 use crate::error::{Broken, ReadError, Unavailable};
-use crate::items::{Item, text};
+use crate::items::{Item, PAGE, text};
 use crate::vault::{SORT_KEY as VAULT, Vault};
 use crate::views::user_of;
 
 /// Commits of one user kept in memory until their vault comes, which a scan returns last. A longer log is read by
 /// Query instead, which asks for the vault first.
 const KEPT: usize = 2_000;
+
+/// The sort key before the first commit's: that of version 0, which no commit has.
+const BEFORE_COMMITS: &str = "commit-0000000000";
 
 /// One of several parts of the table, to be scanned beside the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub struct Scanned {
 /// A user's items as they come from the pages of a scan.
 struct Run {
     user: UserId,
+    /// The user, as items name them.
+    key: String,
     commits: Vec<StoredCommit>,
     vault: Option<Vault>,
     /// Too long to be kept, or an item that cannot be read or is not the next: left to a Query.
@@ -132,6 +137,7 @@ impl LogScan<'_> {
             .scan()
             .table_name(&self.log.table)
             .consistent_read(true)
+            .limit(PAGE)
             .segment(i32::try_from(self.segment.index).unwrap_or(i32::MAX))
             .total_segments(i32::try_from(self.segment.total).unwrap_or(i32::MAX))
             .set_exclusive_start_key(self.start.clone())
@@ -152,8 +158,11 @@ impl LogScan<'_> {
 
     /// Adds an item to the run; returns the run before it, if that was another user's.
     fn take(&mut self, item: &Item) -> Option<Run> {
-        let before_commits = text(item, "item").is_ok_and(|item| item <= sort_key(Version::NONE).as_str());
-        let Some(user) = user_of(item).filter(|_| !before_commits) else {
+        let before_commits = text(item, "item").is_ok_and(|item| item <= BEFORE_COMMITS);
+        // Most items are of the same user as the one before: their key is not parsed again.
+        let same_key = |run: &&Run| text(item, "user").is_ok_and(|key| key == run.key);
+        let user = self.run.as_ref().filter(same_key).map(|run| run.user).or_else(|| user_of(item));
+        let Some(user) = user.filter(|_| !before_commits) else {
             // Nothing of ours writes such a thing, and no user's log is touched by it.
             tracing::warn!("the events table holds an item of nobody's log");
             self.strays += 1;
@@ -161,7 +170,7 @@ impl LogScan<'_> {
         };
         let before = match &self.run {
             Some(run) if run.user == user => None,
-            _ => self.run.replace(Run { user, commits: Vec::new(), vault: None, queried: false }),
+            _ => self.run.replace(Run::of(user)),
         };
         if let Some(run) = &mut self.run {
             run.add(item);
@@ -178,6 +187,10 @@ impl LogScan<'_> {
 }
 
 impl Run {
+    fn of(user: UserId) -> Self {
+        Self { user, key: user.to_string(), commits: Vec::new(), vault: None, queried: false }
+    }
+
     fn add(&mut self, item: &Item) {
         if self.queried {
             return;
