@@ -36,10 +36,13 @@ pub enum Command {
     State(StateArgs),
     /// Hold the read model and the identifiers against the log; exit with 1 if they differ.
     Verify(VerifyArgs),
-    /// Build the read model anew from the log; may run beside a server.
+    /// Build the read model anew from the log; may run beside a server. One that was not finished goes on where it was.
     Rebuild(RebuildArgs),
     /// Bring what is behind, damaged or parked up to date.
     Repair(RepairArgs),
+    /// Make one deployment again of tables that were brought back from backups of different moments. The log is the
+    /// truth; everybody has to sign in again. No server may run meanwhile.
+    Restore(RestoreArgs),
 }
 
 /// Where the data is.
@@ -144,9 +147,15 @@ pub struct RebuildArgs {
     /// Say what would change, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Replace views that newer code has put, too: after a roll-back, when no newer code runs any more.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub replace_newer: bool,
     /// Only one part of the log, such as 3/8 for the third of eight.
     #[arg(long, value_name = "I/N", value_parser = segment)]
     pub segment: Option<Segment>,
+    /// Begin with the first user, even if an earlier rebuild was not finished.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub restart: bool,
     /// Where the data is.
     #[command(flatten)]
     pub place: PlaceArgs,
@@ -158,6 +167,27 @@ pub struct RebuildArgs {
 /// The options of `repair`.
 #[derive(Debug, Clone, Args)]
 pub struct RepairArgs {
+    /// Begin with the first user, even if an earlier repair was not finished.
+    #[arg(long)]
+    pub restart: bool,
+    /// Where the data is.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `restore`.
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// Say what would change, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// With --endpoint: no server and no function takes commands for these tables until this is done. Nobody here could
+    /// tell.
+    #[arg(long, requires = "endpoint")]
+    pub yes_the_api_is_off: bool,
     /// Where the data is.
     #[command(flatten)]
     pub place: PlaceArgs,

@@ -37,6 +37,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Verify(args) => operate::verify(&args).await?,
         Command::Rebuild(args) => operate::rebuild(&args).await?,
         Command::Repair(args) => operate::repair(&args).await?,
+        Command::Restore(args) => operate::restore(&args).await?,
     })
 }
 

@@ -7,7 +7,7 @@ use projector::ReadModel;
 use projector::replay::Replay;
 use storage::keys::{KeyFileError, ServiceKeys};
 use storage::tables::Tables;
-use storage::{IdentifierKey, Identifiers, ViewKeys, WrappingKeys};
+use storage::{IdentifierKey, Identifiers, Lifetimes, SessionKeys, Sessions, ViewKeys, WrappingKeys};
 
 use crate::cli::PlaceArgs;
 use crate::local::clients;
@@ -17,6 +17,8 @@ use crate::local::engine::{EngineError, LocalEngine};
 const FREE_WITHIN: Duration = Duration::from_secs(30);
 /// The service keys, in the data folder.
 const KEYS_FILE: &str = "service-keys.json";
+/// Lies in the data folder from the beginning of a restore to its end.
+const RESTORE_FILE: &str = "restore-unfinished";
 
 /// A deployment on this machine: an engine, its tables, and the keys to what is in them.
 pub(crate) struct Place {
@@ -45,6 +47,9 @@ pub enum PlaceError {
     /// Nothing that answers like a DynamoDB is there.
     #[error("no DynamoDB answers at {0}")]
     Endpoint(String, #[source] storage::Unavailable),
+    /// A restore has begun and has not ended: addresses may seem free that are not.
+    #[error("a restore of the data in {0} was not finished; run `annals restore` again")]
+    RestoreUnfinished(PathBuf),
     /// The data cannot be looked at.
     #[error(transparent)]
     Unavailable(#[from] storage::Unavailable),
@@ -73,6 +78,9 @@ impl Place {
         let keys_file = args.data.join(KEYS_FILE);
         if LocalEngine::has_data(&args.data) && !keys_file.exists() {
             return Err(PlaceError::KeysMissing(args.data.clone()));
+        }
+        if args.data.join(RESTORE_FILE).exists() {
+            return Err(PlaceError::RestoreUnfinished(args.data.clone()));
         }
         let keys = ServiceKeys::open_or_create(&keys_file)?;
         let place = match &args.endpoint {
@@ -169,6 +177,22 @@ impl Place {
         })
     }
 
+    /// From now on no server opens this data, until the restore has ended.
+    pub(crate) fn restore_begins(&self) -> std::io::Result<()> {
+        std::fs::File::create(self.folder.join(RESTORE_FILE))?.sync_all()
+    }
+
+    /// The restore has come to its end: servers may open the data again.
+    pub(crate) fn restore_ended(&self) -> std::io::Result<()> {
+        std::fs::remove_file(self.folder.join(RESTORE_FILE))
+    }
+
+    /// Whether a server runs the embedded engine of this data, and this process is beside it. Of another DynamoDB
+    /// nobody can tell.
+    pub(crate) fn is_beside_a_server(&self) -> bool {
+        self.engine.as_ref().is_some_and(|engine| !engine.is_own())
+    }
+
     /// A run over every user's log.
     pub(crate) fn replay(&self) -> Replay {
         Replay::of(self.read_model())
@@ -186,6 +210,12 @@ impl Place {
     pub(crate) fn identifiers(&self) -> Identifiers {
         let key = IdentifierKey::new(self.keys.deployment.clone(), self.keys.identifiers.clone());
         Identifiers::new(self.client.clone(), self.tables.identifiers.clone(), key)
+    }
+
+    /// The sessions.
+    pub(crate) fn sessions(&self) -> Sessions {
+        let keys = SessionKeys::new(self.keys.deployment.clone(), self.keys.refresh.clone());
+        Sessions::new(self.client.clone(), self.tables.sessions.clone(), keys, Lifetimes::default())
     }
 
     /// Closes the data, if this process holds them, and deletes them, if nothing is to be kept.

@@ -27,7 +27,7 @@ pub struct ReadModel {
 /// What became of a user's view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CaughtUp {
-    /// It shows the whole log already.
+    /// It shows the whole log already; or there is none, as the user has been erased.
     Current,
     /// It shows the whole log now.
     Projected,
@@ -136,6 +136,11 @@ impl ReadModel {
             Ok(None) if snapshot.head.version > Version::NONE => Some(Broken::NoVault),
             Ok(_) => None,
             Err(ReadError::Unavailable(error)) => return Err(error.into()),
+            Err(ReadError::Broken(Broken::Erased)) => {
+                // There is nothing to show any more, and nothing to be parked for.
+                self.views.sweep(stored).await?;
+                return Ok(Some(CaughtUp::Current));
+            }
             Err(ReadError::Broken(broken)) => Some(broken),
         };
         if let Some(broken) = broken {

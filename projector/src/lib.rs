@@ -3,7 +3,8 @@
 //! [`ReadModel::catch_up`] is the whole of projection; [`handle`] calls it for the users of a batch of stream records,
 //! and [`replay`] does the like for every user: rebuild, repair, verify.
 //!
-//! Invariants: nothing here writes the log, an identifier or a session; no event is skipped in silence; a record is
+//! Invariants: nothing here writes the log, an identifier or a session, but for a restore
+//! ([`replay::Replay::restore`]), which an operator runs while no command is taken; no event is skipped in silence; a record is
 //! a hint that a user changed, and what changed is read from the log.
 
 mod catch_up;

@@ -30,7 +30,7 @@ impl From<aws_lc_rs::error::Unspecified> for Unavailable {
     }
 }
 
-/// A user's log cannot be read, and asking again will not help: the user is parked.
+/// A user's log cannot be read, and asking again will not help: the user is parked, unless they have been erased.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
     /// A commit is missing.
@@ -44,6 +44,9 @@ pub enum Broken {
     /// There are commits and no vault with the key to them.
     #[error("the vault is missing")]
     NoVault,
+    /// The vault is a tombstone: nobody will open this log again. No damage, and nothing to be parked for.
+    #[error("the user has been erased")]
+    Erased,
     /// An attribute of an item is missing or of the wrong type.
     #[error("the attribute {0} is missing or malformed")]
     Attribute(&'static str),
@@ -71,6 +74,7 @@ impl Broken {
         match self {
             Self::Gap { .. } => "gap",
             Self::NoVault => "no-vault",
+            Self::Erased => "erased",
             Self::Attribute(_) | Self::CommitAttribute(..) => "attribute",
             Self::DataKey(OpenError::NewerForm(_)) | Self::Commit(_, OpenError::NewerForm(_)) => "newer-form",
             Self::DataKey(OpenError::UnknownKey(_)) => "unknown-key",
@@ -88,7 +92,7 @@ impl Broken {
             | Self::CommitAttribute(version, _)
             | Self::Commit(version, _)
             | Self::UnknownEvent(version) => Some(*version),
-            Self::NoVault | Self::Attribute(_) | Self::DataKey(_) | Self::Verifier(_) => None,
+            Self::NoVault | Self::Erased | Self::Attribute(_) | Self::DataKey(_) | Self::Verifier(_) => None,
         }
     }
 }

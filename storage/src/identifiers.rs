@@ -82,7 +82,7 @@ fn uuid_of(Mac(octets): Mac) -> Uuid {
 /// The identifiers table.
 #[derive(Debug, Clone)]
 pub struct Identifiers {
-    client: Client,
+    pub(crate) client: Client,
     pub(crate) table: String,
     /// The key of its identifiers.
     pub key: IdentifierKey,

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, KeysAndAttributes, WriteRequest};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::error::{Broken, Unavailable};
 use crate::retry::Backoff;
@@ -13,6 +14,10 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// The most keys one `BatchGetItem` takes.
 const BATCH: usize = 100;
+/// The most items one `BatchWriteItem` takes.
+const DELETED: usize = 25;
+/// Batches of deletions under way at the same time.
+const AT_ONCE: usize = 8;
 
 /// Items a page of a scan holds at most: about as many small ones as DynamoDB puts into its own limit of 1 MB. Said in
 /// the request because the local engine looks at everything behind the page's start otherwise, page after page.
@@ -101,4 +106,40 @@ pub(crate) async fn batch_get(
         }
     }
     Ok(found)
+}
+
+/// Deletes items, in as few requests as DynamoDB allows. What it leaves unprocessed is asked for again.
+///
+/// # Errors
+/// [`Unavailable`] when the requests keep failing or some items stay unprocessed; others may be gone.
+pub(crate) async fn batch_delete(
+    client: &Client,
+    table: &str,
+    keys: impl IntoIterator<Item = Item>,
+) -> Result<(), Unavailable> {
+    let mut requests = Vec::new();
+    for key in keys {
+        let delete = DeleteRequest::builder().set_key(Some(key)).build();
+        let delete = delete.map_err(|error| Unavailable(Box::new(error)))?;
+        requests.push(WriteRequest::builder().delete_request(delete).build());
+    }
+    let batches: Vec<Vec<WriteRequest>> = requests.chunks(DELETED).map(<[_]>::to_vec).collect();
+    stream::iter(batches)
+        .map(|batch| async move {
+            let mut request = HashMap::from([(table.to_owned(), batch)]);
+            let mut backoff = Backoff::new();
+            loop {
+                let answer = client.batch_write_item().set_request_items(Some(request)).send().await?;
+                request = answer.unprocessed_items.unwrap_or_default();
+                if request.is_empty() {
+                    return Ok(());
+                }
+                if !backoff.wait().await {
+                    return Err(Unavailable::because("items stayed unprocessed"));
+                }
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
 }

@@ -1,7 +1,8 @@
 //! The only crate that knows DynamoDB: log, identifiers, views, sessions, and the sealing of all of it.
 //!
 //! Invariants: nothing here knows HTTP or Lambda; nothing in a table is personal or secret in clear; nobody updates
-//! or deletes a commit; what is refused rests on consistent reads.
+//! or deletes a commit; what is refused rests on consistent reads; identifiers and vaults are written in the
+//! transaction of a commit, and otherwise only by what a restore needs (`restore.rs`).
 
 mod client;
 mod error;
@@ -10,6 +11,7 @@ mod items;
 pub mod keys;
 mod log;
 mod parking;
+mod restore;
 mod retry;
 mod seal;
 mod sessions;
@@ -23,10 +25,11 @@ pub use client::client;
 pub use error::{Broken, ReadError, Unavailable};
 pub use identifiers::{Identifier, IdentifierCursor, IdentifierKey, IdentifierPage, Identifiers};
 pub use log::{
-    Commit, CommitHash, EventLog, Head, LogScan, Metadata, Moment, Past, PastError, Recorded, Scanned,
-    Segment, Snapshot, version_of,
+    Commit, CommitHash, EventLog, Head, LogScan, Metadata, Moment, Past, PastError, Recorded, ScanPosition,
+    Scanned, Segment, Snapshot, version_of,
 };
 pub use parking::Parked;
+pub use restore::{Cleared, ClearedUpTo, Clearing};
 pub use retry::NO_NEW_TRY_AFTER;
 pub use seal::OpenError;
 pub use sessions::{

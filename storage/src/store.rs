@@ -114,8 +114,8 @@ impl Store {
         }
     }
 
-    /// Loads a user to decide about: view and vault, in one request. `None` if there is no vault, and so no user, as
-    /// far as can be told without the log.
+    /// Loads a user to decide about: view and vault, in one request. `None` if there is no vault, or what an erased
+    /// user left of one, and so no user, as far as can be told without the log.
     ///
     /// The state may be old, or empty where the view is missing or of another fold number: [`Store::execute`] knows.
     pub async fn load(&self, user: UserId) -> Result<Option<Loaded>, ReadError> {
@@ -140,7 +140,10 @@ impl Store {
             let of_somebody = matches!(view, View::Of(_)) || session.is_some();
             return if of_somebody { Err(Broken::NoVault.into()) } else { Ok(None) };
         };
-        let vault = Vault::from_item(&vault)?;
+        let vault = match Vault::from_item(&vault) {
+            Err(Broken::Erased) => return Ok(None),
+            vault => vault?,
+        };
         let key = self.log.keys.unwrap(&vault)?;
         let snapshot = snapshot_of(view);
         Ok(Some((Loaded { user, snapshot, key, vault: Some(vault), fresh: false }, session)))

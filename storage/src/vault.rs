@@ -1,6 +1,7 @@
 //! The vault: a user's secrets, one item beside the user's commits. Destroying it makes the commits unreadable.
 
 use aws_lc_rs::digest;
+use chrono::{DateTime, SecondsFormat, Utc};
 use domain::{CredentialId, UserId};
 use zeroize::Zeroizing;
 
@@ -11,6 +12,9 @@ use crate::seal::{Binding, Purpose, open, seal, user_key};
 
 /// The vault's sort key: behind every commit, so that one Query returns both.
 pub(crate) const SORT_KEY: &str = "vault";
+
+/// The attribute that makes a vault a tombstone: when the user was erased, in RFC 3339.
+const ERASED: &str = "erased";
 
 /// Whether an item with this sort key is a vault.
 pub fn is_vault(sort_key: &str) -> bool {
@@ -163,7 +167,19 @@ impl Vault {
         ])
     }
 
+    /// What is left of a vault whose keys are gone for good.
+    pub(crate) fn tombstone(user: UserId, at: DateTime<Utc>) -> Item {
+        Item::from([
+            ("user".into(), s(user.to_string())),
+            ("item".into(), s(SORT_KEY)),
+            (ERASED.into(), s(at.to_rfc3339_opts(SecondsFormat::Millis, true))),
+        ])
+    }
+
     pub(crate) fn from_item(item: &Item) -> Result<Self, Broken> {
+        if item.contains_key(ERASED) {
+            return Err(Broken::Erased);
+        }
         Ok(Self {
             user: text(item, "user")?.parse().map_err(|_| Broken::Attribute("user"))?,
             data_key: octets(item, "data_key")?.to_vec(),

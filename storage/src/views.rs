@@ -77,6 +77,9 @@ pub enum Replacing {
     Older,
     /// The same, and those of the same version and fold number.
     OlderOrEqual,
+    /// Views of no higher version, whatever their fold number: what newer code has left behind after a roll-back. Code
+    /// of a higher number that still runs makes its own again, so nothing but work is lost where both do.
+    OfAnyFold,
     /// This view, which does not open.
     Torn(TornView),
 }
@@ -130,6 +133,11 @@ impl Views {
         Self { fold, ..self }
     }
 
+    /// The name of the table.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
     /// The fold number of the documents put and of use here.
     pub const fn fold(&self) -> u32 {
         self.fold
@@ -172,22 +180,33 @@ impl Views {
         Ok(ViewPage { views, malformed, next: answer.last_evaluated_key.map(ViewCursor) })
     }
 
-    /// Deletes the view of a user who has no log, unless it has changed since it was read.
+    /// Deletes the view of a user who has no log, unless it has changed since it was read, or somebody has marked it.
     pub async fn sweep(&self, stored: &StoredView) -> Result<(), Unavailable> {
-        let version = match &stored.view {
+        let (version, marks) = match &stored.view {
             View::Absent => return Ok(()),
-            View::Of(snapshot) => Some(n(snapshot.head.version)),
-            View::Foreign { version, .. } => Some(n(version)),
-            View::Torn(TornView(item)) => item.get("version").cloned(),
+            View::Of(snapshot) => {
+                (Some(n(snapshot.head.version)), (stored.marks > 0).then(|| n(stored.marks)))
+            }
+            View::Foreign { version, .. } => (Some(n(version)), (stored.marks > 0).then(|| n(stored.marks))),
+            View::Torn(TornView(item)) => (item.get("version").cloned(), item.get("marks").cloned()),
         };
-        let request = self.client.delete_item().table_name(&self.table).set_key(Some(view_key(stored.user)));
-        let request = match version {
-            Some(version) => request
-                .condition_expression("#version = :version")
-                .expression_attribute_values(":version", version),
-            None => request.condition_expression("attribute_not_exists(#version)"),
-        };
-        match request.expression_attribute_names("#version", "version").send().await {
+        let mut request =
+            self.client.delete_item().table_name(&self.table).set_key(Some(view_key(stored.user)));
+        let mut unchanged = Vec::new();
+        for (name, value, read) in [("#version", ":version", version), ("#marks", ":marks", marks)] {
+            unchanged.push(match read {
+                Some(read) => {
+                    request = request.expression_attribute_values(value, read);
+                    format!("{name} = {value}")
+                }
+                None => format!("attribute_not_exists({name})"),
+            });
+        }
+        let request = request
+            .condition_expression(unchanged.join(" AND "))
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_names("#marks", "marks");
+        match request.send().await {
             Err(error)
                 if !error
                     .as_service_error()
@@ -288,6 +307,13 @@ impl Views {
                 )
                 .expression_attribute_names("#user", "user")
                 .expression_attribute_values(":fold", n(self.fold))
+                .expression_attribute_values(":version", n(version)),
+            Replacing::OfAnyFold => request
+                .condition_expression(
+                    "attribute_not_exists(#user) OR (#fold >= :none AND #version <= :version)",
+                )
+                .expression_attribute_names("#user", "user")
+                .expression_attribute_values(":none", n(0))
                 .expression_attribute_values(":version", n(version)),
             Replacing::Torn(TornView(torn)) => {
                 let mut condition = Vec::new();

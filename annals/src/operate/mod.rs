@@ -5,13 +5,16 @@ mod parked;
 mod rebuild;
 mod repair;
 mod report;
+mod restore;
 mod state;
+mod unfinished;
 mod verify;
 
 pub(crate) use history::history;
 pub(crate) use parked::parked;
 pub(crate) use rebuild::rebuild;
 pub(crate) use repair::repair;
+pub(crate) use restore::restore;
 pub(crate) use state::state;
 pub(crate) use verify::verify;
 
@@ -37,6 +40,15 @@ pub enum OperateError {
     /// Neither an id nor an address.
     #[error("{0} is neither a user id nor an address")]
     NotAUser(String),
+    /// A server takes commands for the data.
+    #[error("a server runs on the data in {0}; stop it first, so that nothing is taken meanwhile")]
+    ServerRunning(PathBuf),
+    /// It has not been said that nobody takes commands for the data.
+    #[error("turn the API off first, then say so: --yes-the-api-is-off")]
+    ApiPerhapsOn,
+    /// The data folder cannot be written.
+    #[error("cannot write to the data folder {0}")]
+    Folder(PathBuf, #[source] std::io::Error),
     /// A run over the log ended early.
     #[error(transparent)]
     Replay(#[from] ReplayError),

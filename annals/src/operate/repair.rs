@@ -1,16 +1,22 @@
 use std::process::ExitCode;
 
 use command_api::Clock;
-use projector::replay::RepairReport;
+use projector::replay::{Phase, RepairReport};
 
+use super::unfinished::Unfinished;
 use super::{OperateError, report};
 use crate::cli::RepairArgs;
 use crate::place::Place;
 
-/// Brings every view up to date that is absent, behind, damaged or parked; exit code 1 if a log cannot be read.
+/// Brings every view up to date that is absent, behind, damaged or parked; exit code 1 if a log cannot be read. One that
+/// was not finished, at most a day ago, goes on where it was.
 pub(crate) async fn repair(args: &RepairArgs) -> Result<ExitCode, OperateError> {
     let place = Place::attach(&args.place).await?;
-    let repaired = place.replay().reporting(report::progress()).repair(Clock::system().now()).await;
+    let now = Clock::system().now();
+    let unfinished = Unfinished::of(&args.place, "repair", None);
+    let replay = place.replay().reporting(report::progress());
+    let repaired = unfinished.taken_up(replay, Phase::Repair, args.restart, now).repair(now).await;
+    unfinished.ended(repaired.is_ok());
     place.close().await;
     let repaired = repaired?;
     report::write_with_dead_letters(&args.place.data, args.report.json, &repaired, || mended(&repaired))?;

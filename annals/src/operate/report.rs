@@ -42,6 +42,7 @@ const fn doing(phase: Phase) -> &'static str {
         Phase::DryRun => "comparing",
         Phase::Repair => "repairing",
         Phase::Verify => "verifying",
+        Phase::Mend => "mending",
     }
 }
 
@@ -160,6 +161,7 @@ fn in_words(difference: &Difference) -> String {
         Finding::ViewOfLowerFold => "the view was put by older code".to_owned(),
         Finding::ViewOfHigherFold => "the view was put by newer code".to_owned(),
         Finding::ViewWithoutLog => "there is a view and no log".to_owned(),
+        Finding::ViewOfErased => "there is a view of a user who has been erased".to_owned(),
         Finding::ViewMalformed => "the key of a view is no user id".to_owned(),
         Finding::IdentifierMissing => "the address leads to nobody".to_owned(),
         Finding::IdentifierOfAnother { found } => format!("the address leads to {found}"),

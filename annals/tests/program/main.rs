@@ -14,6 +14,8 @@ mod looking_after;
 #[cfg(test)]
 mod poison;
 #[cfg(test)]
+mod population;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod read_back;
@@ -23,6 +25,8 @@ mod rebuilding;
 mod refusals;
 #[cfg(test)]
 mod resting;
+#[cfg(test)]
+mod restoring;
 #[cfg(test)]
 mod stopping;
 #[cfg(test)]

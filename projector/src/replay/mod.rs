@@ -1,25 +1,30 @@
 //! Catching up with every user: the log is scanned in parallel segments, each user folded from the first commit, and
 //! each fold compared with the view, or put in its place. Memory stays flat: one page of users a segment.
 
+mod checkpoint;
 mod orphans;
 mod parked;
 mod rebuild;
 mod repair;
+mod restore;
 mod standing;
 mod verify;
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use storage::{EventLog, Scanned, Segment, Unavailable};
 use tokio::task::{JoinError, JoinSet};
 
+pub use checkpoint::{Checkpoint, Unfit};
+use checkpoint::{Counts, OnCheckpoint, Outcome, Place, Work};
 pub use parked::{LogNow, ParkedPage, ParkedUser, ParkedUsers, StillParked};
 pub use rebuild::{DryRunReport, RebuildReport, Rebuilt};
 pub use repair::RepairReport;
+pub use restore::{Contested, Mended, RestoreReport};
 pub use standing::Findings;
 pub use verify::{Difference, Finding, VerifyReport};
 
@@ -42,11 +47,14 @@ pub struct Replay {
     model: ReadModel,
     segments: Vec<Segment>,
     whole: bool,
+    replacing_newer: bool,
+    resumed: Option<Checkpoint>,
     on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
+    on_checkpoint: OnCheckpoint,
 }
 
 /// What a replay is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Documents are made anew.
@@ -57,6 +65,8 @@ pub enum Phase {
     Repair,
     /// The log is compared with views and identifiers.
     Verify,
+    /// Half transactions and identifiers are mended.
+    Mend,
 }
 
 /// How far a replay has come.
@@ -71,7 +81,7 @@ pub struct Progress {
 }
 
 /// What a replay has read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Covered {
     /// Users with a log.
     pub users: u64,
@@ -94,7 +104,8 @@ pub enum ReplayError {
 
 /// What is done with users as they come.
 trait Pass: Send + Sync + 'static {
-    fn page(&self, users: Vec<Scanned>) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    /// One page of users; what was found and done, for those with something to be counted.
+    fn page(&self, users: Vec<Scanned>) -> impl Future<Output = Result<Vec<Outcome>, Unavailable>> + Send;
 
     /// Items of nobody's log were met beside them.
     fn strays(&self, _number: u64) {}
@@ -103,7 +114,16 @@ trait Pass: Send + Sync + 'static {
 impl Replay {
     /// A run over every user.
     pub fn of(model: ReadModel) -> Self {
-        Self { model, segments: Vec::new(), whole: true, on_progress: Arc::new(|_| {}) }.in_segments(SEGMENTS)
+        let replay = Self {
+            model,
+            segments: Vec::new(),
+            whole: true,
+            replacing_newer: false,
+            resumed: None,
+            on_progress: Arc::new(|_| {}),
+            on_checkpoint: Arc::new(|_| {}),
+        };
+        replay.in_segments(SEGMENTS)
     }
 
     /// The same, with this many segments at the same time; at least one.
@@ -121,29 +141,84 @@ impl Replay {
         Self { segments: vec![segment], whole: false, ..self }
     }
 
+    /// A rebuild that replaces views of a higher fold number, too: after a roll-back, so that the code that runs now
+    /// need not read every log. Where code of that number still runs, both keep replacing each other's views, and every
+    /// answer stays right.
+    #[must_use]
+    pub fn replacing_newer(self) -> Self {
+        Self { replacing_newer: true, ..self }
+    }
+
     /// Says after every page how far it has come.
     #[must_use]
     pub fn reporting(self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         Self { on_progress: Arc::new(on_progress), ..self }
     }
 
-    async fn over_log<P: Pass>(&self, phase: Phase, pass: &Arc<P>) -> Result<Covered, ReplayError> {
-        let count = Arc::new(Count::default());
+    /// Says after every page of a rebuild or a repair how far it has come, for [`Replay::resuming`]. Waited for: it
+    /// should not take long.
+    #[must_use]
+    pub fn keeping(self, on_checkpoint: impl Fn(&Checkpoint) + Send + Sync + 'static) -> Self {
+        Self { on_checkpoint: Arc::new(on_checkpoint), ..self }
+    }
+
+    /// The same run going on from where one of its kind, which began at most a day ago, was when it ended early.
+    ///
+    /// What that one wrote behind the checkpoint is written again. What was appended meanwhile to the logs of users
+    /// before it is the projector's, as always; the verification at the end of a rebuild covers everybody.
+    pub fn resuming(self, phase: Phase, from: Checkpoint, now: DateTime<Utc>) -> Result<Self, Unfit> {
+        from.fits(&self.beginning(phase, now))?;
+        Ok(Self { resumed: Some(from), ..self })
+    }
+
+    fn beginning(&self, phase: Phase, now: DateTime<Utc>) -> Checkpoint {
+        let total = self.segments.first().map_or(0, |segment| segment.total);
+        Checkpoint::beginning(self.work(phase, total), &self.segments, now)
+    }
+
+    fn work(&self, phase: Phase, total: u32) -> Work {
+        let Self { model, replacing_newer, .. } = self;
+        Work {
+            phase,
+            replacing_newer: *replacing_newer,
+            deployment: model.log.deployment().to_owned(),
+            events: model.log.table().to_owned(),
+            views: model.views.table().to_owned(),
+            fold: model.views.fold(),
+            total,
+        }
+    }
+
+    /// Users who were done before a run of this phase.
+    fn done_before(&self, phase: Phase) -> Option<u64> {
+        self.resumed.as_ref().filter(|from| from.phase() == phase).map(Checkpoint::users)
+    }
+
+    /// Goes over the log. `begun` is when that begins, for the checkpoints; `None` if there are to be none.
+    async fn over_log<P: Pass>(
+        &self,
+        phase: Phase,
+        begun: Option<DateTime<Utc>>,
+        pass: &Arc<P>,
+    ) -> Result<Counts, ReplayError> {
+        let resumed = self.resumed.clone().filter(|from| from.phase() == phase);
+        let course = Arc::new(Course {
+            phase,
+            state: Mutex::new(resumed.unwrap_or_else(|| self.beginning(phase, begun.unwrap_or_default()))),
+            on_progress: Arc::clone(&self.on_progress),
+            on_checkpoint: begun.map(|_| Arc::clone(&self.on_checkpoint)),
+        });
         let mut parts = JoinSet::new();
         for segment in &self.segments {
-            let part = Part {
-                log: self.model.log.clone(),
-                segment: *segment,
-                phase,
-                count: Arc::clone(&count),
-                on_progress: Arc::clone(&self.on_progress),
-            };
+            let log = self.model.log.clone();
+            let part = Part { log, segment: *segment, course: Arc::clone(&course) };
             parts.spawn(part.run(Arc::clone(pass)));
         }
         while let Some(part) = parts.join_next().await {
             part??;
         }
-        Ok(count.covered())
+        let state = course.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(state.clone().into_counts())
     }
 }
 
@@ -157,14 +232,25 @@ impl fmt::Debug for Replay {
 struct Part {
     log: EventLog,
     segment: Segment,
+    course: Arc<Course>,
+}
+
+/// How far a replay has come in all its segments.
+struct Course {
     phase: Phase,
-    count: Arc<Count>,
+    state: Mutex<Checkpoint>,
     on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
+    on_checkpoint: Option<OnCheckpoint>,
 }
 
 impl Part {
     async fn run<P: Pass>(self, pass: Arc<P>) -> Result<(), Unavailable> {
-        let mut scan = self.log.scan(self.segment);
+        let scan = self.log.scan(self.segment);
+        let mut scan = match self.course.place(self.segment) {
+            Place::Beginning => scan,
+            Place::After(position) => scan.after(position),
+            Place::Finished => return Ok(()),
+        };
         loop {
             let mut patience = Patience::default();
             let users = loop {
@@ -173,13 +259,33 @@ impl Part {
                     Err(error) => patience.after(error).await?,
                 }
             };
-            let Some(users) = users else { return Ok(()) };
+            let Some(users) = users else {
+                self.course.advance(self.segment, Place::Finished, Covered::default(), &[]);
+                return Ok(());
+            };
             pass.strays(scan.take_strays());
             let page = Covered::of(&users);
-            pass.page(users).await?;
-            let Covered { users, commits, events: _ } = self.count.add(page);
-            (self.on_progress)(Progress { phase: self.phase, users, commits });
+            let outcomes = pass.page(users).await?;
+            let place = scan.position().cloned().map_or(Place::Beginning, Place::After);
+            self.course.advance(self.segment, place, page, &outcomes);
         }
+    }
+}
+
+impl Course {
+    fn place(&self, segment: Segment) -> Place {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).place(segment)
+    }
+
+    /// Told under the lock: a checkpoint never comes after a later one.
+    fn advance(&self, segment: Segment, place: Place, page: Covered, outcomes: &[Outcome]) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.advance(segment, place, page, outcomes);
+        if let Some(on_checkpoint) = &self.on_checkpoint {
+            on_checkpoint(&state);
+        }
+        let Covered { users, commits, events: _ } = state.counts().covered;
+        (self.on_progress)(Progress { phase: self.phase, users, commits });
     }
 }
 
@@ -199,28 +305,6 @@ impl Covered {
             covered.users += 1;
         }
         covered
-    }
-}
-
-#[derive(Default)]
-struct Count {
-    users: AtomicU64,
-    commits: AtomicU64,
-    events: AtomicU64,
-}
-
-impl Count {
-    fn add(&self, page: Covered) -> Covered {
-        let add = |count: &AtomicU64, more| count.fetch_add(more, Ordering::Relaxed) + more;
-        Covered {
-            users: add(&self.users, page.users),
-            commits: add(&self.commits, page.commits),
-            events: add(&self.events, page.events),
-        }
-    }
-
-    fn covered(&self) -> Covered {
-        self.add(Covered::default())
     }
 }
 
@@ -247,5 +331,18 @@ impl Patience {
         self.left -= 1;
         self.pause *= 2;
         Ok(())
+    }
+}
+
+/// Does this until DynamoDB answers, or patience ends.
+async fn patiently<T, F: Future<Output = Result<T, Unavailable>>>(
+    ask: impl Fn() -> F,
+) -> Result<T, Unavailable> {
+    let mut patience = Patience::default();
+    loop {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => patience.after(error).await?,
+        }
     }
 }

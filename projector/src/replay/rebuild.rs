@@ -1,22 +1,26 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use storage::{Identifiers, Replacing, Scanned, Unavailable};
 
+use super::checkpoint::{Counts, Outcome};
 use super::orphans::orphans;
 use super::repair::Comparison;
-use super::standing::Settled;
+use super::standing::{Settled, Terms};
 use super::{AT_ONCE, Covered, Findings, Pass, Phase, Replay, ReplayError, VerifyReport};
 use crate::ReadModel;
 
 /// What a rebuild did, or what it would find to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RebuildReport {
-    /// What was read.
+    /// What was read, also by the run that this one went on from.
     #[serde(flatten)]
     pub covered: Covered,
+    /// Users who were done before, if this run went on from an earlier one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub done_before: Option<u64>,
     /// What was done with the views.
     #[serde(flatten)]
     pub done: Rebuilt,
@@ -27,12 +31,14 @@ pub struct RebuildReport {
 }
 
 /// What became of the users of a rebuild.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rebuilt {
     /// Views made anew.
     pub written: u64,
     /// Users parked, because their log cannot be read.
     pub parked: u64,
+    /// Users who have been erased: they have no view.
+    pub erased: u64,
     /// Views left to the newer code that put them.
     pub of_higher_fold: u64,
     /// Views left as they are: they claim to show more than the log holds.
@@ -63,8 +69,9 @@ impl Replay {
         identifiers: &Identifiers,
         now: DateTime<Utc>,
     ) -> Result<RebuildReport, ReplayError> {
-        let pass = Arc::new(Rebuild { model: self.model.clone(), now, done: Mutex::default() });
-        let covered = self.over_log(Phase::Rebuild, &pass).await?;
+        let terms = Terms { now, replacing_newer: self.replacing_newer };
+        let pass = Arc::new(Rebuild { model: self.model.clone(), terms });
+        let Counts { covered, done, found: _ } = self.over_log(Phase::Rebuild, Some(now), &pass).await?;
         let mut swept = 0;
         if self.whole {
             let mut pages = orphans(&self.model);
@@ -76,14 +83,14 @@ impl Replay {
             }
         }
         let verified = Box::pin(self.verify(identifiers)).await?;
-        let done = *pass.done.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(RebuildReport { covered, done, swept, verified })
+        let done_before = self.done_before(Phase::Rebuild);
+        Ok(RebuildReport { covered, done_before, done, swept, verified })
     }
 
     /// Says what a rebuild would find, and writes nothing.
     pub async fn dry_run(&self) -> Result<DryRunReport, ReplayError> {
         let pass = Arc::new(Comparison::only_looking(self.model.clone()));
-        let covered = self.over_log(Phase::DryRun, &pass).await?;
+        let Counts { covered, found, done: _ } = self.over_log(Phase::DryRun, None, &pass).await?;
         let mut orphaned = 0;
         if self.whole {
             let mut pages = orphans(&self.model);
@@ -91,26 +98,26 @@ impl Replay {
                 orphaned += found.views.len() as u64;
             }
         }
-        Ok(DryRunReport { covered, found: pass.found().0, orphaned })
+        Ok(DryRunReport { covered, found, orphaned })
     }
 }
 
 struct Rebuild {
     model: ReadModel,
-    now: DateTime<Utc>,
-    done: Mutex<Rebuilt>,
+    terms: Terms,
 }
 
 impl Pass for Rebuild {
-    async fn page(&self, users: Vec<Scanned>) -> Result<(), Unavailable> {
+    async fn page(&self, users: Vec<Scanned>) -> Result<Vec<Outcome>, Unavailable> {
         // The view is not even read, unless it refuses to be replaced.
-        let mut settled = stream::iter(users)
-            .map(|scanned| self.model.settle_patiently(scanned, Replacing::OlderOrEqual, self.now))
-            .buffer_unordered(AT_ONCE);
-        while let Some(settled) = settled.try_next().await? {
-            self.done.lock().unwrap_or_else(PoisonError::into_inner).add(settled);
-        }
-        Ok(())
+        let replacing =
+            if self.terms.replacing_newer { Replacing::OfAnyFold } else { Replacing::OlderOrEqual };
+        stream::iter(users)
+            .map(|scanned| self.model.settle_patiently(scanned, replacing.clone(), self.terms))
+            .buffer_unordered(AT_ONCE)
+            .map_ok(|settled| Outcome { settled: Some(settled), ..Outcome::default() })
+            .try_collect()
+            .await
     }
 }
 
@@ -120,6 +127,7 @@ impl Rebuilt {
             Settled::NoLog => return,
             Settled::Written => &mut self.written,
             Settled::Parked => &mut self.parked,
+            Settled::Erased => &mut self.erased,
             Settled::OfHigherFold => &mut self.of_higher_fold,
             Settled::BeyondLog => &mut self.beyond_log,
             Settled::Overtaken => &mut self.overtaken,

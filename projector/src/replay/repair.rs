@@ -1,22 +1,26 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::Version;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
-use storage::{Scanned, StoredView, Unavailable};
+use storage::{Broken, Scanned, StoredView, Unavailable, View};
 
+use super::checkpoint::{Counts, Outcome};
 use super::rebuild::Rebuilt;
-use super::standing::{Standing, replacing_of};
+use super::standing::{Standing, Terms, replacing_of};
 use super::{AT_ONCE, Covered, Findings, Pass, Phase, Replay, ReplayError};
 use crate::ReadModel;
 
 /// What a repair found and did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RepairReport {
-    /// What was read.
+    /// What was read, also by the run that this one went on from.
     #[serde(flatten)]
     pub covered: Covered,
+    /// Users who were done before, if this run went on from an earlier one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub done_before: Option<u64>,
     /// How the views stood to the log.
     pub found: Findings,
     /// What was done about it.
@@ -27,15 +31,13 @@ pub struct RepairReport {
 
 impl Replay {
     /// Brings up to date every view that is absent, behind, torn, of a lower fold number, or parked while its log can
-    /// be read, and parks the users whose log cannot. Marks of users without a log are deleted. A view that says something else than the log is left to
-    /// [`Replay::rebuild`]: it should not exist, and somebody should look at it.
+    /// be read, and parks the users whose log cannot. Marks of users without a log are deleted. A view that says
+    /// something else than the log is left to [`Replay::rebuild`]: it should not exist, and somebody should look at it.
     pub async fn repair(&self, now: DateTime<Utc>) -> Result<RepairReport, ReplayError> {
-        let pass =
-            Arc::new(Comparison { mending: Some(now), ..Comparison::only_looking(self.model.clone()) });
-        let covered = self.over_log(Phase::Repair, &pass).await?;
+        let pass = Arc::new(Comparison { model: self.model.clone(), mending: Some(now) });
+        let Counts { covered, found, done } = self.over_log(Phase::Repair, Some(now), &pass).await?;
         let freed = if self.whole { self.free_without_log().await? } else { 0 };
-        let (found, done) = pass.found();
-        Ok(RepairReport { covered, found, done, freed })
+        Ok(RepairReport { covered, done_before: self.done_before(Phase::Repair), found, done, freed })
     }
 }
 
@@ -44,24 +46,20 @@ pub(super) struct Comparison {
     model: ReadModel,
     /// At what time it mends; `None` if it only looks.
     mending: Option<DateTime<Utc>>,
-    found: Mutex<(Findings, Rebuilt)>,
 }
 
 impl Comparison {
-    pub(super) fn only_looking(model: ReadModel) -> Self {
-        Self { model, mending: None, found: Mutex::default() }
+    pub(super) const fn only_looking(model: ReadModel) -> Self {
+        Self { model, mending: None }
     }
 
-    pub(super) fn found(&self) -> (Findings, Rebuilt) {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    async fn user(&self, mut scanned: Scanned, stored: StoredView) -> Result<(), Unavailable> {
+    async fn user(&self, mut scanned: Scanned, stored: StoredView) -> Result<Outcome, Unavailable> {
+        let mut outcome = Outcome::default();
         let mend = match &mut scanned.outcome {
-            Ok(snapshot) if snapshot.head.version == Version::NONE => return Ok(()),
+            Ok(snapshot) if snapshot.head.version == Version::NONE => return Ok(outcome),
             Ok(snapshot) => {
                 let standing = self.model.standing(&stored, snapshot).await?;
-                self.count(|(found, _)| found.add(standing));
+                outcome.standing = Some(standing);
                 match standing {
                     Standing::Absent
                     | Standing::Behind
@@ -73,25 +71,26 @@ impl Comparison {
                     }
                 }
             }
+            Err(Broken::Erased) => {
+                outcome.erased = true;
+                stored.view != View::Absent
+            }
             Err(_) => {
-                self.count(|(found, _)| found.broken += 1);
+                outcome.broken = true;
                 true
             }
         };
         if let (true, Some(now)) = (mend, self.mending) {
-            let settled = self.model.settle_patiently(scanned, replacing_of(&stored), now).await?;
-            self.count(|(_, done)| done.add(settled));
+            let terms = Terms { now, replacing_newer: false };
+            let settled = self.model.settle_patiently(scanned, replacing_of(&stored), terms).await?;
+            outcome.settled = Some(settled);
         }
-        Ok(())
-    }
-
-    fn count(&self, count: impl FnOnce(&mut (Findings, Rebuilt))) {
-        count(&mut self.found.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(outcome)
     }
 }
 
 impl Pass for Comparison {
-    async fn page(&self, users: Vec<Scanned>) -> Result<(), Unavailable> {
+    async fn page(&self, users: Vec<Scanned>) -> Result<Vec<Outcome>, Unavailable> {
         let ids: Vec<_> = users.iter().map(|scanned| scanned.user).collect();
         let views = self.model.views.read_all(&ids, false).await?;
         stream::iter(users.into_iter().zip(views))

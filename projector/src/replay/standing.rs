@@ -1,9 +1,9 @@
 use chrono::{DateTime, Utc};
 use domain::Version;
-use serde::Serialize;
-use storage::{Put, Replacing, Scanned, Snapshot, StoredView, Unavailable, View};
+use serde::{Deserialize, Serialize};
+use storage::{Broken, Put, Replacing, Scanned, Snapshot, StoredView, Unavailable, View};
 
-use super::Patience;
+use super::patiently;
 use crate::ReadModel;
 
 /// How often a document that keeps losing to others is folded again.
@@ -24,7 +24,7 @@ pub(super) enum Standing {
 }
 
 /// How the views stand to the folds of their users' logs.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Findings {
     /// Views that are the fold of the log.
     pub equal: u64,
@@ -46,6 +46,8 @@ pub struct Findings {
     pub beyond_log: u64,
     /// Logs that cannot be read.
     pub broken: u64,
+    /// Users who have been erased.
+    pub erased: u64,
 }
 
 /// What became of one user.
@@ -55,10 +57,20 @@ pub(super) enum Settled {
     Parked,
     OfHigherFold,
     BeyondLog,
+    /// The user has been erased, and has no view.
+    Erased,
     /// The log has not begun.
     NoLog,
     /// Others kept writing the view, and so know more than was folded here.
     Overtaken,
+}
+
+/// On what terms views are put.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub now: DateTime<Utc>,
+    /// Whether those of a higher fold number give way, too.
+    pub replacing_newer: bool,
 }
 
 impl Standing {
@@ -120,7 +132,7 @@ impl ReadModel {
         &self,
         mut scanned: Scanned,
         mut replacing: Replacing,
-        now: DateTime<Utc>,
+        Terms { now, replacing_newer }: Terms,
     ) -> Result<Settled, Unavailable> {
         let user = scanned.user;
         // Until the view has been read. A mark put since the log was scanned must stay.
@@ -132,6 +144,10 @@ impl ReadModel {
                     if self.views.put_after(user, snapshot, replacing, marks).await? == Put::Written {
                         return Ok(Settled::Written);
                     }
+                }
+                Err(Broken::Erased) => {
+                    self.views.sweep(&self.view(user, true).await?).await?;
+                    return Ok(Settled::Erased);
                 }
                 Err(broken) => {
                     let stored = self.view(user, true).await?;
@@ -148,6 +164,14 @@ impl ReadModel {
             scanned = self.log.fold(user).await?;
             if let Ok(snapshot) = &scanned.outcome {
                 match Standing::of(&stored, snapshot, self.views.fold()) {
+                    Standing::OfHigherFold if replacing_newer => {
+                        if matches!(stored.view, View::Foreign { version, .. } if version > snapshot.head.version)
+                        {
+                            return Ok(Settled::BeyondLog);
+                        }
+                        replacing = Replacing::OfAnyFold;
+                        continue;
+                    }
                     Standing::OfHigherFold => return Ok(Settled::OfHigherFold),
                     Standing::BeyondLog => return Ok(Settled::BeyondLog),
                     Standing::Equal
@@ -169,15 +193,9 @@ impl ReadModel {
         &self,
         scanned: Scanned,
         replacing: Replacing,
-        now: DateTime<Utc>,
+        terms: Terms,
     ) -> Result<Settled, Unavailable> {
-        let mut patience = Patience::default();
-        loop {
-            match self.settle(scanned.clone(), replacing.clone(), now).await {
-                Ok(settled) => return Ok(settled),
-                Err(error) => patience.after(error).await?,
-            }
-        }
+        patiently(|| self.settle(scanned.clone(), replacing.clone(), terms)).await
     }
 }
 

@@ -10,6 +10,7 @@ use storage::{
 };
 use tokio::time::{Instant, sleep};
 
+use super::checkpoint::{Counts, Outcome};
 use super::orphans::orphans;
 use super::parked::ParkedUsers;
 use super::standing::Standing;
@@ -105,6 +106,8 @@ pub enum Finding {
     ViewOfHigherFold,
     /// There is a view and no log.
     ViewWithoutLog,
+    /// There is a view of a user who has been erased.
+    ViewOfErased,
     /// A view's key is no user id.
     ViewMalformed,
     /// The user's address leads to nobody.
@@ -143,7 +146,7 @@ impl Replay {
             identifiers: identifiers.clone(),
             report: Mutex::default(),
         });
-        let covered = self.over_log(Phase::Verify, &pass).await?;
+        let Counts { covered, .. } = self.over_log(Phase::Verify, None, &pass).await?;
         let mut parked = ParkedUsers::default();
         if self.whole {
             parked = ParkedUsers::of(&self.model).await?;
@@ -178,7 +181,7 @@ struct Suspect {
 }
 
 impl Pass for Verify {
-    async fn page(&self, users: Vec<Scanned>) -> Result<(), Unavailable> {
+    async fn page(&self, users: Vec<Scanned>) -> Result<Vec<Outcome>, Unavailable> {
         let mut begun = Vec::with_capacity(users.len());
         for Scanned { user, outcome, events: _ } in users {
             match outcome {
@@ -188,6 +191,11 @@ impl Pass for Verify {
                     }
                 }
                 Ok(snapshot) => begun.push((user, snapshot)),
+                Err(Broken::Erased) => {
+                    if self.model.view(user, true).await?.view != View::Absent {
+                        self.report(Some(user), Finding::ViewOfErased);
+                    }
+                }
                 Err(broken) => self.report_broken(user, &broken),
             }
         }
@@ -200,7 +208,8 @@ impl Pass for Verify {
             .map(|((_, snapshot), stored)| Suspect { stored, seen: snapshot.head.version, snapshot })
             .filter(|suspect| suspect.standing(&self.model) != Standing::Equal)
             .collect();
-        self.look_again(suspects).await
+        self.look_again(suspects).await?;
+        Ok(Vec::new())
     }
 
     fn strays(&self, number: u64) {
@@ -396,7 +405,7 @@ impl Verify {
     async fn leads_home(&self, identifier: &Identifier, user: UserId) -> Result<bool, Unavailable> {
         match self.model.log.fold(user).await?.outcome {
             Ok(snapshot) if self.identifier_of(&snapshot).as_ref() == Some(identifier) => Ok(true),
-            Ok(_) => {
+            Ok(_) | Err(Broken::Erased) => {
                 let owners = self.identifiers.find_all(std::slice::from_ref(identifier)).await?;
                 Ok(owners.get(identifier) != Some(&user))
             }

@@ -66,6 +66,11 @@ impl Ground {
         model(client, &self.tables, &self.keys)
     }
 
+    /// A read model with the same keys in other tables.
+    pub(crate) fn model_in(&self, tables: &Tables) -> ReadModel {
+        model(&self.client, tables, &self.keys)
+    }
+
     /// The read model as code of another fold number sees it.
     pub(crate) fn model_of_fold(&self, fold: u32) -> ReadModel {
         let views: Views = self.model.views.clone().with_fold(fold);
@@ -77,12 +82,19 @@ impl Ground {
     }
 
     pub(crate) async fn registered(&self) -> UserId {
+        self.registered_by(&self.store).await
+    }
+
+    pub(crate) async fn registered_by(&self, store: &Store) -> UserId {
         let user = UserId::new(self.id());
-        let command =
-            Command::Register { email: address(user), name: None, credential: CredentialId::new(self.id()) };
-        let enclosed = Enclosed::Verifier(Zeroizing::new("$argon2id$".to_owned()));
-        self.execute(&mut Loaded::unborn(user).unwrap(), command, enclosed, None).await;
+        self.registered_as(store, user, address(user)).await;
         user
+    }
+
+    pub(crate) async fn registered_as(&self, store: &Store, user: UserId, email: Email) {
+        let command = Command::Register { email, name: None, credential: CredentialId::new(self.id()) };
+        let enclosed = Enclosed::Verifier(Zeroizing::new("$argon2id$".to_owned()));
+        self.execute(store, &mut Loaded::unborn(user).unwrap(), command, enclosed, None).await;
     }
 
     pub(crate) async fn many_registered(&self, how_many: usize) -> Vec<UserId> {
@@ -97,25 +109,39 @@ impl Ground {
         self.signed_in_with(user, None).await
     }
 
+    pub(crate) async fn signed_in_by(&self, store: &Store, user: UserId) -> SessionId {
+        self.sign_in(store, user, None).await
+    }
+
     /// Signs in with a `User-Agent`, which the commit records.
     pub(crate) async fn signed_in_with(&self, user: UserId, agent: Option<String>) -> SessionId {
+        self.sign_in(&self.store, user, agent).await
+    }
+
+    async fn sign_in(&self, store: &Store, user: UserId, agent: Option<String>) -> SessionId {
         let session = SessionId::new(self.id());
-        let credential = self.fold(user).await.user.account().unwrap().credential;
-        let begun = self.store.sessions.begin(user, session, None, now()).unwrap();
+        let snapshot = store.log.fold(user).await.unwrap().outcome.unwrap();
+        let credential = snapshot.user.account().unwrap().credential;
+        let begun = store.sessions.begin(user, session, None, now()).unwrap();
         let command =
             Command::SignIn { email: address(user), credential, attempt: 1, session, ends: begun.ends };
-        let mut loaded = self.store.load(user).await.unwrap().unwrap();
-        self.execute(&mut loaded, command, Enclosed::Session(Box::new(begun)), agent).await;
+        let mut loaded = store.load(user).await.unwrap().unwrap();
+        self.execute(store, &mut loaded, command, Enclosed::Session(Box::new(begun)), agent).await;
         session
     }
 
     pub(crate) async fn signed_out(&self, user: UserId, session: SessionId) {
-        let mut loaded = self.store.load(user).await.unwrap().unwrap();
-        self.execute(&mut loaded, Command::SignOut { session }, Enclosed::ActingSession, None).await;
+        self.signed_out_by(&self.store, user, session).await;
+    }
+
+    pub(crate) async fn signed_out_by(&self, store: &Store, user: UserId, session: SessionId) {
+        let mut loaded = store.load(user).await.unwrap().unwrap();
+        self.execute(store, &mut loaded, Command::SignOut { session }, Enclosed::ActingSession, None).await;
     }
 
     async fn execute(
         &self,
+        store: &Store,
         loaded: &mut Loaded,
         command: Command,
         enclosed: Enclosed,
@@ -123,7 +149,7 @@ impl Ground {
     ) {
         let at = now() + TimeDelta::milliseconds(1);
         let intent = Intent { command, id: CommandId::new(self.id()), at, address: None, agent, enclosed };
-        assert!(self.store.execute(loaded, &intent).await.unwrap().version.is_some());
+        assert!(store.execute(loaded, &intent).await.unwrap().version.is_some());
     }
 
     pub(crate) async fn fold(&self, user: UserId) -> Snapshot {
@@ -185,7 +211,9 @@ impl Ground {
     /// Every item of a table, in the order of their keys.
     pub(crate) async fn dump(&self, table: &str) -> Vec<Item> {
         let mut items = self.client.scan().table_name(table).send().await.unwrap().items.unwrap();
-        items.sort_by_key(|item| format!("{:?} {:?}", item.get("user"), item.get("item")));
+        items.sort_by_key(|item| {
+            format!("{:?} {:?} {:?}", item.get("user"), item.get("item"), item.get("identifier"))
+        });
         items
     }
 }

@@ -14,11 +14,17 @@ mod ground;
 #[cfg(test)]
 mod handling;
 #[cfg(test)]
+mod living;
+#[cfg(test)]
 mod poison;
 #[cfg(test)]
 mod rebuilding;
 #[cfg(test)]
 mod repairing;
+#[cfg(test)]
+mod restoring;
+#[cfg(test)]
+mod resuming;
 #[cfg(test)]
 mod settings;
 #[cfg(test)]

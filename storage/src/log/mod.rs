@@ -13,7 +13,7 @@ use domain::{CommandId, User, UserId, Version};
 pub use commit::{Commit, CommitHash, Metadata, Recorded, version_of};
 pub(crate) use commit::{StoredCommit, sort_key};
 pub use past::{Moment, Past, PastError};
-pub use scan::{LogScan, Scanned, Segment};
+pub use scan::{LogScan, ScanPosition, Scanned, Segment};
 
 use crate::error::{Broken, ReadError, Unavailable};
 use crate::items::{Item, Wanted, batch_get, s, text};
@@ -67,6 +67,16 @@ impl EventLog {
     /// The events table with the keys that open it.
     pub const fn new(client: Client, table: String, keys: WrappingKeys) -> Self {
         Self { client, table, keys }
+    }
+
+    /// The name of the table.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// The name of the deployment whose keys these are.
+    pub fn deployment(&self) -> &str {
+        &self.keys.deployment
     }
 
     /// Brings a snapshot up to the end of the log, read consistently, and returns the user's vault if it was seen.

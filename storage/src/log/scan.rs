@@ -1,8 +1,9 @@
 use std::collections::VecDeque;
 
 use domain::{UserId, Version};
+use serde::{Deserialize, Serialize};
 
-use super::{EventLog, Head, Snapshot, StoredCommit, Walk};
+use super::{EventLog, Head, Snapshot, StoredCommit, Walk, key};
 use crate::error::{Broken, ReadError, Unavailable};
 use crate::items::{Item, PAGE, text};
 use crate::vault::{SORT_KEY as VAULT, Vault};
@@ -11,6 +12,8 @@ use crate::views::user_of;
 /// Commits of one user kept in memory until their vault comes, which a scan returns last. A longer log is read by
 /// Query instead, which asks for the vault first.
 const KEPT: usize = 2_000;
+/// And not more of them than this, in sealed octets: about four pages.
+const KEPT_OCTETS: usize = 4 * 1024 * 1024;
 
 /// The sort key before the first commit's: that of version 0, which no commit has.
 const BEFORE_COMMITS: &str = "commit-0000000000";
@@ -22,6 +25,15 @@ pub struct Segment {
     pub index: u32,
     /// How many there are.
     pub total: u32,
+}
+
+/// A place in a segment: behind the last item of some user that lay there. A scan of the same segment goes on from it,
+/// in another process too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScanPosition {
+    user: UserId,
+    item: String,
 }
 
 /// A user met by a scan.
@@ -40,7 +52,11 @@ struct Run {
     user: UserId,
     /// The user, as items name them.
     key: String,
+    /// The sort key of the last item met.
+    last: String,
     commits: Vec<StoredCommit>,
+    /// How much they are, in sealed octets.
+    octets: usize,
     vault: Option<Vault>,
     /// Too long to be kept, or an item that cannot be read or is not the next: left to a Query.
     queried: bool,
@@ -58,6 +74,8 @@ pub struct LogScan<'a> {
     run: Option<Run>,
     /// Users whose items have all been read, but who have not been told of yet.
     complete: VecDeque<Run>,
+    /// Behind the last user who has been told of.
+    told: Option<ScanPosition>,
     /// Items of nobody's log that nobody has been told of yet.
     strays: u64,
 }
@@ -72,6 +90,7 @@ impl EventLog {
             finished: false,
             run: None,
             complete: VecDeque::new(),
+            told: None,
             strays: 0,
         }
     }
@@ -99,6 +118,19 @@ impl EventLog {
 }
 
 impl LogScan<'_> {
+    /// The same scan from this place on, which must be one of the same segment. Users before it are not told of again,
+    /// whatever has been appended to their logs.
+    #[must_use]
+    pub fn after(self, position: ScanPosition) -> Self {
+        Self { start: Some(key(position.user, &position.item)), told: Some(position), ..self }
+    }
+
+    /// Behind the last user who has been told of; `None` before the first. A user whose items have been read in part
+    /// lies behind it, and is read again from the first item by a scan that goes on from here.
+    pub const fn position(&self) -> Option<&ScanPosition> {
+        self.told.as_ref()
+    }
+
     /// The users completed by the next page; `None` after the last page. May be empty in between.
     ///
     /// # Errors
@@ -119,7 +151,9 @@ impl LogScan<'_> {
                 Err(error) if scanned.is_empty() => return Err(error),
                 Err(_) => break,
             }
-            self.complete.pop_front();
+            if let Some(run) = self.complete.pop_front() {
+                self.told = Some(ScanPosition { user: run.user, item: run.last });
+            }
         }
         Ok(Some(scanned))
     }
@@ -188,20 +222,30 @@ impl LogScan<'_> {
 
 impl Run {
     fn of(user: UserId) -> Self {
-        Self { user, key: user.to_string(), commits: Vec::new(), vault: None, queried: false }
+        Self {
+            user,
+            key: user.to_string(),
+            last: String::new(),
+            commits: Vec::new(),
+            octets: 0,
+            vault: None,
+            queried: false,
+        }
     }
 
     fn add(&mut self, item: &Item) {
+        text(item, "item").unwrap_or_default().clone_into(&mut self.last);
         if self.queried {
             return;
         }
-        if text(item, "item") == Ok(VAULT) {
+        let room = self.commits.len() < KEPT && self.octets < KEPT_OCTETS;
+        if self.last == VAULT {
             self.vault = Vault::from_item(item).ok();
             return;
         }
         let last = self.commits.last().map_or(Version::NONE, |commit| commit.version);
-        let commit = StoredCommit::from_item(item, last.next());
-        if let (Ok(commit), true) = (commit, self.commits.len() < KEPT) {
+        if let (Ok(commit), true) = (StoredCommit::from_item(item, last.next()), room) {
+            self.octets += commit.sealed.len();
             self.commits.push(commit);
         } else {
             self.commits = Vec::new();

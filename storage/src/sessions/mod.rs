@@ -66,7 +66,7 @@ impl SessionKeys {
 /// The sessions table.
 #[derive(Debug, Clone)]
 pub struct Sessions {
-    client: Client,
+    pub(crate) client: Client,
     pub(crate) table: String,
     keys: SessionKeys,
     lifetimes: Lifetimes,

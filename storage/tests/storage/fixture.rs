@@ -184,6 +184,11 @@ impl World {
         keys
     }
 
+    pub(crate) fn identifier_key(&self, person: &Person) -> Item {
+        let identifier = self.store.identifiers.key.email(&person.email);
+        Item::from([("identifier".to_owned(), text(identifier.as_str()))])
+    }
+
     pub(crate) async fn get(&self, table: &str, key: Item) -> Option<Item> {
         self.raw.get_item().table_name(table).set_key(Some(key)).send().await.unwrap().item
     }

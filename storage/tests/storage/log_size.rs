@@ -42,6 +42,24 @@ async fn a_log_of_a_few_large_commits_is_read_whole() {
 }
 
 #[tokio::test]
+async fn a_scan_keeps_a_few_pages_of_a_user_and_leaves_a_longer_log_to_a_query() {
+    let world = World::start().await;
+    for (commits, queries) in [(9, 0), (15, 1)] {
+        let (ada, expected) = veteran(&world, commits, 340_000).await;
+        world.meter.reset();
+        let scanned = world.scan().await;
+        assert!(scanned.iter().any(|scanned| scanned.outcome.as_ref() == Ok(&expected)));
+        let requests = world.meter.taken().requests;
+        // A log of five megabytes takes several pages: a query begins once, by reading the vault.
+        assert_eq!(requests.iter().filter(|name| *name == "GetItem").count(), queries, "{requests:?}");
+        for item in world.log_items(&ada).await {
+            world.delete(&world.tables.events, key(&ada, &item)).await;
+        }
+        world.delete(&world.tables.identifiers, world.identifier_key(&ada)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_log_of_thousands_of_commits_is_read_whole_and_loading_costs_what_it_cost_at_first() {
     let world = World::start().await;
     let bob = world.register("bob@example.com").await;

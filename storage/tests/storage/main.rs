@@ -30,6 +30,8 @@ mod past;
 #[cfg(test)]
 mod plaintext;
 #[cfg(test)]
+mod restore;
+#[cfg(test)]
 mod session_rows;
 #[cfg(test)]
 mod sessions;

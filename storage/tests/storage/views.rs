@@ -180,6 +180,27 @@ async fn only_the_view_that_was_read_is_swept() {
 }
 
 #[tokio::test]
+async fn what_was_marked_since_it_was_read_is_not_swept() {
+    let (world, ada, [_, second, _]) = three().await;
+    let views = &world.store.views;
+    let stored = async || views.read_all(&[ada.user], true).await.unwrap().remove(0);
+    for document in [None, Some(second)] {
+        let version = document.as_ref().map_or(Version::NONE, |document| document.head.version);
+        if let Some(document) = &document {
+            put(&world, &ada, document, Replacing::Older).await;
+        } else {
+            views.park(ada.user, version, &Broken::NoVault, noon()).await.unwrap();
+        }
+        let seen = stored().await;
+        views.park(ada.user, version, &Broken::NoVault, noon()).await.unwrap();
+        views.sweep(&seen).await.unwrap();
+        assert!(stored().await.parked.is_some(), "{version}");
+        views.sweep(&stored().await).await.unwrap();
+        assert_eq!(stored().await.view, View::Absent);
+    }
+}
+
+#[tokio::test]
 async fn many_views_are_read_in_the_order_they_were_asked_for() {
     let (world, ada, [first, ..]) = three().await;
     put(&world, &ada, &first, Replacing::Older).await;
