@@ -10,7 +10,7 @@ use domain::{CommandId, Email, UserId};
 use uuid::{Builder, Uuid};
 
 use crate::error::{Broken, ReadError, Unavailable};
-use crate::items::{Item, Wanted, batch_get, s, text};
+use crate::items::{Item, PAGE, Wanted, batch_get, s, text};
 use crate::keys::Secret;
 use crate::seal::{Mac, mac};
 
@@ -145,6 +145,7 @@ impl Identifiers {
             .scan()
             .table_name(&self.table)
             .consistent_read(true)
+            .limit(PAGE)
             .set_exclusive_start_key(from.map(|IdentifierCursor(key)| key))
             .send()
             .await?;

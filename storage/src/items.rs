@@ -19,6 +19,10 @@ const DELETED: usize = 25;
 /// Batches of deletions under way at the same time.
 const AT_ONCE: usize = 8;
 
+/// Items a page of a scan holds at most: about as many small ones as DynamoDB puts into its own limit of 1 MB. Said in
+/// the request because the local engine looks at everything behind the page's start otherwise, page after page.
+pub(crate) const PAGE: i32 = 2_000;
+
 pub(crate) fn text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, Broken> {
     item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str).ok_or(Broken::Attribute(name))
 }

@@ -173,8 +173,13 @@ impl fmt::Debug for Mac {
 
 /// Appends a part behind its length, so that no two lists of parts read the same.
 pub(crate) fn push(data: &mut Vec<u8>, part: &[u8]) {
-    data.extend_from_slice(&(part.len() as u64).to_be_bytes());
+    data.extend_from_slice(&length(part));
     data.extend_from_slice(part);
+}
+
+/// The length of a part, as it stands before it.
+pub(crate) const fn length(part: &[u8]) -> [u8; 8] {
+    (part.len() as u64).to_be_bytes()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use domain::{FOLD, User, UserId, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Unavailable;
-use crate::items::{Item, Wanted, b, batch_get, n, number, octets, s, text};
+use crate::items::{Item, PAGE, Wanted, b, batch_get, n, number, octets, s, text};
 use crate::keys::{KeyId, Ring, Secret};
 use crate::log::{CommitHash, Head, Snapshot};
 use crate::parking::{Parked, mark, marks};
@@ -166,6 +166,7 @@ impl Views {
             .client
             .scan()
             .table_name(&self.table)
+            .limit(PAGE)
             .set_exclusive_start_key(from.map(|ViewCursor(key)| key))
             .send()
             .await?;

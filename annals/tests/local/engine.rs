@@ -170,6 +170,28 @@ async fn the_search_for_the_last_sequence_number_uses_an_index() {
 }
 
 #[tokio::test]
+async fn a_page_of_a_segment_of_the_log_uses_an_index_and_is_not_sorted() {
+    let data = tempfile::tempdir().unwrap();
+    let _engine = LocalEngine::open(data.path()).await.unwrap();
+    // The engine's own query for a page of a scan in segments, as in `scan_items`.
+    let file = data_file(data.path());
+    let mut plan = file
+        .prepare(
+            "EXPLAIN QUERY PLAN SELECT pk, sk, item_json FROM \"annals-events\"
+             WHERE (hash_prefix, pk, sk) > (?3, ?1, ?2) AND substr(hash_prefix, 1, 3) >= ?4
+             AND substr(hash_prefix, 1, 3) <= ?5 ORDER BY hash_prefix ASC, pk ASC, sk ASC LIMIT 2000",
+        )
+        .unwrap();
+    let steps: Vec<String> = plan
+        .query_map(["S:ada", "S:vault", "abcdef", "000", "7ff"], |row| row.get("detail"))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(steps.len(), 1, "{steps:?}");
+    assert!(steps[0].contains("SEARCH") && steps[0].contains("annals-events-by-segment"), "{steps:?}");
+}
+
+#[tokio::test]
 async fn stream_records_are_removed_after_a_day() {
     let data = tempfile::tempdir().unwrap();
     let engine = LocalEngine::open(data.path()).await.unwrap();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Broken, Unavailable};
 use crate::items::{Item, b, octets, s, text};
-use crate::seal::{Binding, Purpose, open, push, seal};
+use crate::seal::{Binding, Purpose, length, open, seal};
 use crate::vault::DataKey;
 
 /// A commit above this is refused before it is sent, in octets; DynamoDB's own limit is 400 KB an item.
@@ -143,7 +143,7 @@ impl StoredCommit {
 
     /// The hash of the stored octets, which the commit after this one is bound to.
     pub(crate) fn hash(&self) -> CommitHash {
-        let mut data = Vec::with_capacity(self.sealed.len() + 160);
+        let mut digest = digest::Context::new(&digest::SHA256);
         for part in [
             self.user.as_bytes(),
             sort_key(self.version).as_bytes(),
@@ -151,10 +151,11 @@ impl StoredCommit {
             self.at.as_bytes(),
             &self.sealed,
         ] {
-            push(&mut data, part);
+            digest.update(&length(part));
+            digest.update(part);
         }
         let mut hash = [0_u8; 32];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, &data).as_ref());
+        hash.copy_from_slice(digest.finish().as_ref());
         CommitHash(hash)
     }
 

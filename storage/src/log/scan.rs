@@ -3,9 +3,9 @@ use std::collections::VecDeque;
 use domain::{UserId, Version};
 use serde::{Deserialize, Serialize};
 
-use super::{EventLog, Head, Snapshot, StoredCommit, Walk, key, sort_key};
+use super::{EventLog, Head, Snapshot, StoredCommit, Walk, key};
 use crate::error::{Broken, ReadError, Unavailable};
-use crate::items::{Item, text};
+use crate::items::{Item, PAGE, text};
 use crate::vault::{SORT_KEY as VAULT, Vault};
 use crate::views::user_of;
 
@@ -14,6 +14,9 @@ use crate::views::user_of;
 const KEPT: usize = 2_000;
 /// And not more of them than this, in sealed octets: about four pages.
 const KEPT_OCTETS: usize = 4 * 1024 * 1024;
+
+/// The sort key before the first commit's: that of version 0, which no commit has.
+const BEFORE_COMMITS: &str = "commit-0000000000";
 
 /// One of several parts of the table, to be scanned beside the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub struct Scanned {
 /// A user's items as they come from the pages of a scan.
 struct Run {
     user: UserId,
+    /// The user, as items name them.
+    key: String,
     /// The sort key of the last item met.
     last: String,
     commits: Vec<StoredCommit>,
@@ -166,6 +171,7 @@ impl LogScan<'_> {
             .scan()
             .table_name(&self.log.table)
             .consistent_read(true)
+            .limit(PAGE)
             .segment(i32::try_from(self.segment.index).unwrap_or(i32::MAX))
             .total_segments(i32::try_from(self.segment.total).unwrap_or(i32::MAX))
             .set_exclusive_start_key(self.start.clone())
@@ -186,8 +192,11 @@ impl LogScan<'_> {
 
     /// Adds an item to the run; returns the run before it, if that was another user's.
     fn take(&mut self, item: &Item) -> Option<Run> {
-        let before_commits = text(item, "item").is_ok_and(|item| item <= sort_key(Version::NONE).as_str());
-        let Some(user) = user_of(item).filter(|_| !before_commits) else {
+        let before_commits = text(item, "item").is_ok_and(|item| item <= BEFORE_COMMITS);
+        // Most items are of the same user as the one before: their key is not parsed again.
+        let same_key = |run: &&Run| text(item, "user").is_ok_and(|key| key == run.key);
+        let user = self.run.as_ref().filter(same_key).map(|run| run.user).or_else(|| user_of(item));
+        let Some(user) = user.filter(|_| !before_commits) else {
             // Nothing of ours writes such a thing, and no user's log is touched by it.
             tracing::warn!("the events table holds an item of nobody's log");
             self.strays += 1;
@@ -212,8 +221,16 @@ impl LogScan<'_> {
 }
 
 impl Run {
-    const fn of(user: UserId) -> Self {
-        Self { user, last: String::new(), commits: Vec::new(), octets: 0, vault: None, queried: false }
+    fn of(user: UserId) -> Self {
+        Self {
+            user,
+            key: user.to_string(),
+            last: String::new(),
+            commits: Vec::new(),
+            octets: 0,
+            vault: None,
+            queried: false,
+        }
     }
 
     fn add(&mut self, item: &Item) {

@@ -184,7 +184,13 @@ impl LocalEngine {
                 _temporary: temporary,
             }),
         };
-        engine.tables().create(&engine.client()).await?;
+        let tables = engine.tables();
+        tables.create(&engine.client()).await?;
+        if let Some(own) = &engine.own {
+            // The log is scanned in segments, and nothing else is.
+            records::index_segments(&own.housekeeper.file, &tables.events)
+                .map_err(|error| EngineError::Prepare(data.to_owned(), error))?;
+        }
         Ok(engine)
     }
 

@@ -1,7 +1,9 @@
-//! The engine's table of stream records, which it neither indexes nor trims: without help every write searches all
-//! records there are for the last sequence number, and takes longer with each.
+//! What the engine's tables lack: an index and an end to the stream records, and an index for scans in segments.
 //!
-//! A second connection does both. `SQLite` lets one connection at a time write, and the engine, like this one, waits
+//! Without the first every write searches all stream records there are for the last sequence number, and takes longer
+//! with each; without the last every page of a segment looks at the whole table, and sorts it.
+//!
+//! A second connection makes up for it. `SQLite` lets one connection at a time write, and the engine, like this one, waits
 //! up to 5 s for its turn, so each statement here is kept short.
 
 use std::path::Path;
@@ -32,6 +34,15 @@ pub(super) fn gather(file: &Path) -> rusqlite::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Gives a table the index that the engine's query for a page of a segment can use: its rows in the order of the
+/// hashes of their partition keys.
+pub(super) fn index_segments(file: &Path, table: &str) -> rusqlite::Result<()> {
+    let table = table.replace('"', "\"\"");
+    connect(file)?.execute_batch(&format!(
+        "CREATE INDEX IF NOT EXISTS \"{table}-by-segment\" ON \"{table}\" (hash_prefix, pk, sk)",
+    ))
 }
 
 /// Removes the records written before this time, and says how many. It looks at the oldest only, and stops at the
