@@ -79,9 +79,6 @@ impl Place {
         if LocalEngine::has_data(&args.data) && !keys_file.exists() {
             return Err(PlaceError::KeysMissing(args.data.clone()));
         }
-        if args.data.join(RESTORE_FILE).exists() {
-            return Err(PlaceError::RestoreUnfinished(args.data.clone()));
-        }
         let keys = ServiceKeys::open_or_create(&keys_file)?;
         let place = match &args.endpoint {
             None => Self::local(LocalEngine::open(&args.data).await?, keys, &args.data),
@@ -91,6 +88,11 @@ impl Place {
                 place
             }
         };
+        // Looked for when the folder is held: a restore that was under way a moment ago may have been killed.
+        if args.data.join(RESTORE_FILE).exists() {
+            place.close().await;
+            return Err(PlaceError::RestoreUnfinished(args.data.clone()));
+        }
         place.with_its_own_keys().await
     }
 

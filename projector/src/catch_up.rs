@@ -137,9 +137,10 @@ impl ReadModel {
             Ok(_) => None,
             Err(ReadError::Unavailable(error)) => return Err(error.into()),
             Err(ReadError::Broken(Broken::Erased)) => {
-                // There is nothing to show any more, and nothing to be parked for.
-                self.views.sweep(stored).await?;
-                return Ok(Some(CaughtUp::Current));
+                // There is nothing to show any more, and nothing to be parked for. What was read may be old, and no
+                // record will come again: what is there now has to go.
+                let swept = self.views.sweep(&self.view(user, true).await?).await?;
+                return Ok((swept == Put::Written).then_some(CaughtUp::Current));
             }
             Err(ReadError::Broken(broken)) => Some(broken),
         };
@@ -174,10 +175,7 @@ impl ReadModel {
     pub(crate) async fn free_of_mark(&self, stored: &StoredView) -> Result<bool, Unavailable> {
         let is_mark = stored.parked.is_some()
             && matches!(stored.view, View::Foreign { version: Version::NONE, fold } if fold <= self.views.fold());
-        if is_mark {
-            self.views.sweep(stored).await?;
-        }
-        Ok(is_mark)
+        Ok(is_mark && self.views.sweep(stored).await? == Put::Written)
     }
 
     /// Marks a user whose log cannot be read, unless the view has moved on since it was read.

@@ -91,7 +91,7 @@ pub(crate) fn mark(item: &Item) -> Option<Parked> {
     Some(Parked { since: text(item, "parked").ok()?.to_owned(), reason })
 }
 
-/// How often the user of an item was parked; `None` if what the item says is no number.
+/// How often the user of an item was parked; `None` if what the item says is no count that a mark leaves.
 pub(crate) fn marks(item: &Item) -> Option<u64> {
-    if item.contains_key("marks") { number(item, "marks").ok() } else { Some(0) }
+    if item.contains_key("marks") { number(item, "marks").ok().filter(|marks| *marks > 0) } else { Some(0) }
 }

@@ -138,31 +138,51 @@ impl EventLog {
         Ok(taken_by)
     }
 
-    /// Puts a tombstone in place of a vault that is missing, on condition that it still is. The commits stay, and
-    /// nobody will read them: the key to them is lost.
+    /// Whether there is no log at all, read consistently.
+    pub async fn is_empty(&self) -> Result<bool, Unavailable> {
+        let mut start = None;
+        loop {
+            let request = self.client.scan().table_name(&self.table).consistent_read(true).limit(1);
+            let answer = request.set_exclusive_start_key(start).send().await?;
+            match answer.last_evaluated_key {
+                _ if answer.count > 0 => return Ok(false),
+                Some(next) => start = Some(next),
+                None => return Ok(true),
+            }
+        }
+    }
+
+    /// Whether a log has no second commit, read consistently. Only the first is written together with the vault: where
+    /// there is a second and no vault, that was taken away, and may be found.
+    pub async fn is_registration_at_most(&self, user: UserId) -> Result<bool, Unavailable> {
+        Ok(self.stored_at(user, Version::NONE.next().next()).await?.is_none())
+    }
+
+    /// Puts a tombstone in place of the vault of half a registration, on condition that it is still missing and that
+    /// there is no second commit. The first stays, and nobody will read it: the key to it is lost.
     pub async fn bury(&self, user: UserId, now: DateTime<Utc>) -> Result<Put, Unavailable> {
-        let request = self
-            .client
-            .put_item()
+        let unbuilt = |error| Unavailable(Box::new(error));
+        let tombstone = aws_sdk_dynamodb::types::Put::builder()
             .table_name(&self.table)
             .set_item(Some(Vault::tombstone(user, now)))
             .condition_expression("attribute_not_exists(#item)")
-            .expression_attribute_names("#item", "item");
-        let refused = PutItemError::is_conditional_check_failed_exception;
-        written(request.send().await, refused)
+            .expression_attribute_names("#item", "item")
+            .build()
+            .map_err(unbuilt)?;
+        let no_second = self.without_commit(user, Version::NONE.next().next())?;
+        let request = self
+            .client
+            .transact_write_items()
+            .transact_items(TransactWriteItem::builder().put(tombstone).build())
+            .transact_items(TransactWriteItem::builder().condition_check(no_second).build());
+        written(request.send().await, is_refused)
     }
 
     /// Deletes the vault of a user whose log has not begun, on condition that it still has not: the two are written
     /// together, so a vault alone is half a registration.
     pub async fn delete_lone_vault(&self, user: UserId) -> Result<Put, Unavailable> {
         let unbuilt = |error| Unavailable(Box::new(error));
-        let no_commit = ConditionCheck::builder()
-            .table_name(&self.table)
-            .set_key(Some(key(user, &sort_key(Version::NONE.next()))))
-            .condition_expression("attribute_not_exists(#item)")
-            .expression_attribute_names("#item", "item")
-            .build()
-            .map_err(unbuilt)?;
+        let no_commit = self.without_commit(user, Version::NONE.next())?;
         let vault = Delete::builder()
             .table_name(&self.table)
             .set_key(Some(key(user, VAULT)))
@@ -173,13 +193,29 @@ impl EventLog {
             .transact_write_items()
             .transact_items(TransactWriteItem::builder().condition_check(no_commit).build())
             .transact_items(TransactWriteItem::builder().delete(vault).build());
-        written(request.send().await, |error| match error {
-            TransactWriteItemsError::TransactionCanceledException(cancelled) => cancelled
-                .cancellation_reasons()
-                .iter()
-                .any(|reason| reason.code() == Some("ConditionalCheckFailed")),
-            _ => false,
-        })
+        written(request.send().await, is_refused)
+    }
+
+    /// The condition that a user has no such commit.
+    fn without_commit(&self, user: UserId, version: Version) -> Result<ConditionCheck, Unavailable> {
+        ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(key(user, &sort_key(version))))
+            .condition_expression("attribute_not_exists(#item)")
+            .expression_attribute_names("#item", "item")
+            .build()
+            .map_err(|error| Unavailable(Box::new(error)))
+    }
+}
+
+/// Whether a condition of a transaction failed.
+fn is_refused(error: &TransactWriteItemsError) -> bool {
+    match error {
+        TransactWriteItemsError::TransactionCanceledException(cancelled) => cancelled
+            .cancellation_reasons()
+            .iter()
+            .any(|reason| reason.code() == Some("ConditionalCheckFailed")),
+        _ => false,
     }
 }
 

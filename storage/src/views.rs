@@ -84,10 +84,10 @@ pub enum Replacing {
     Torn(TornView),
 }
 
-/// What became of a document, or of a mark.
+/// What became of a document, or of a mark, or of its deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
-    /// It is in the table.
+    /// It is in the table, or gone from it.
     Written,
     /// Another one stands in its place.
     Lost,
@@ -180,10 +180,11 @@ impl Views {
         Ok(ViewPage { views, malformed, next: answer.last_evaluated_key.map(ViewCursor) })
     }
 
-    /// Deletes the view of a user who has no log, unless it has changed since it was read, or somebody has marked it.
-    pub async fn sweep(&self, stored: &StoredView) -> Result<(), Unavailable> {
+    /// Deletes the view of a user who has no log, unless it has changed since it was read, or somebody has marked it:
+    /// [`Put::Lost`].
+    pub async fn sweep(&self, stored: &StoredView) -> Result<Put, Unavailable> {
         let (version, marks) = match &stored.view {
-            View::Absent => return Ok(()),
+            View::Absent => return Ok(Put::Written),
             View::Of(snapshot) => {
                 (Some(n(snapshot.head.version)), (stored.marks > 0).then(|| n(stored.marks)))
             }
@@ -207,14 +208,15 @@ impl Views {
             .expression_attribute_names("#version", "version")
             .expression_attribute_names("#marks", "marks");
         match request.send().await {
+            Ok(_) => Ok(Put::Written),
             Err(error)
-                if !error
+                if error
                     .as_service_error()
                     .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
             {
-                Err(error.into())
+                Ok(Put::Lost)
             }
-            _ => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -27,7 +27,7 @@ fn mended(report: &RepairReport) -> String {
     let found = &report.found;
     let lines = [
         (report.done.written, "brought up to date"),
-        (report.freed, "parked without a log, freed"),
+        (report.freed, "still parked, freed: there is no log, or it can be read by now"),
         (found.different, "different from the log: `annals rebuild` replaces them"),
         (found.beyond_log, "of a later version than the log: see `annals verify`"),
         (found.of_higher_fold, "of newer code, left"),

@@ -39,10 +39,12 @@ async fn mend(place: &Place, args: &RestoreArgs) -> Result<ExitCode, OperateErro
     if place.is_beside_a_server() {
         return Err(OperateError::ServerRunning(args.place.data.clone()));
     }
+    let replay = place.replay().reporting(report::progress());
+    // Before it is said that something has begun: no server would start any more.
+    replay.log_is_there(&place.identifiers()).await?;
     let folder = |error| OperateError::Folder(args.place.data.clone(), error);
     place.restore_begins().map_err(folder)?;
     Unfinished::forget_all(&args.place).map_err(folder)?;
-    let replay = place.replay().reporting(report::progress());
     let restored = replay.restore(&place.identifiers(), &place.sessions(), Clock::system().now()).await?;
     place.restore_ended().map_err(folder)?;
     report::write(args.report.json, &restored, || {
@@ -58,7 +60,10 @@ fn in_words(restored: &RestoreReport) -> String {
     let lines = [
         (restored.views_deleted, "views deleted"),
         (restored.sessions_deleted, "sessions and counts of guesses deleted"),
-        (mended.users_buried, "users with commits and no vault: erased, nobody can read them any more"),
+        (
+            mended.users_buried,
+            "users with no more than a registration, and no vault: erased, nobody can read it any more",
+        ),
         (mended.vaults_deleted, "vaults without a commit, of registrations that are not in the log: deleted"),
         (mended.identifiers_made, "addresses that led to nobody: lead to their user"),
         (mended.identifiers_corrected, "addresses that led to somebody else: lead to their user"),

@@ -86,13 +86,19 @@ async fn progress_is_a_bar_where_a_person_watches_and_the_result_is_none_of_it()
     assert_eq!(result["written"], 3);
 }
 
-/// Starts a command and ends it at once when its file says that it has begun and is not done.
+/// Starts a command and ends it at once when its file says that it has begun and is not done. On a busy machine it may
+/// be done before anybody looks: then once more.
 async fn killed_on_the_way(data: &Data, args: &[&str], file: &str) {
     let file = data.path().join(file);
-    let running = Running::start(data.command(args));
-    until("a run that has come somewhere", || file.exists()).await;
-    running.kill();
-    assert!(file.exists(), "it was done too soon");
+    for _ in 0..20 {
+        let mut running = Running::start(data.command(args));
+        until("a run that has come somewhere", || file.exists() || running.has_ended()).await;
+        running.kill();
+        if file.exists() {
+            return;
+        }
+    }
+    panic!("it was always done too soon");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -183,6 +183,29 @@ async fn nothing_is_restored_while_commands_may_be_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_not_brought_back_is_told_of_and_nothing_is_deleted() {
+    let data = Data::new();
+    let server = data.serve().await;
+    let client = Client::of(&server);
+    client.populate(emails(2)).await;
+    assert_eq!(data.run(&["verify"]).await.code, Some(0));
+    let whole = backup(&data.tables()).await;
+    let mut without = whole.clone();
+    without.insert("annals-events", Vec::new());
+    bring_back(&data.tables(), &without).await;
+    server.stop().await;
+    for args in [&["restore"][..], &["restore", "--dry-run"]] {
+        data.run(args).await.is_refused("the events table is empty");
+    }
+    // Nor is anything said to have begun.
+    let server = data.serve().await;
+    assert_eq!(backup(&data.tables()).await, without);
+    bring_back(&data.tables(), &whole).await;
+    server.stop().await;
+    assert_eq!(data.run(&["restore"]).await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn at_another_endpoint_the_operator_says_that_the_api_is_off() {
     let engine = Engine::start().await;
     let data = Data::new();

@@ -109,6 +109,9 @@ pub enum Unfit {
     /// It began more than a day ago.
     #[error("it began more than a day ago, at {0}")]
     Old(DateTime<Utc>),
+    /// The clock was wrong when it began, or is now: how old it is cannot be told.
+    #[error("by the clock it has not begun yet, but will at {0}")]
+    Future(DateTime<Utc>),
 }
 
 impl Checkpoint {
@@ -144,8 +147,12 @@ impl Checkpoint {
         if kept.total != own.total || !self.segments.keys().eq(beginning.segments.keys()) {
             return Err(Unfit::Segments);
         }
-        if beginning.begun - self.begun > OF_USE_FOR {
+        let age = beginning.begun - self.begun;
+        if age > OF_USE_FOR {
             return Err(Unfit::Old(self.begun));
+        }
+        if age < TimeDelta::zero() {
+            return Err(Unfit::Future(self.begun));
         }
         Ok(())
     }

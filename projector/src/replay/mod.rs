@@ -97,6 +97,11 @@ pub enum ReplayError {
     /// DynamoDB did not answer as it should, again and again.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+    /// There is no log to restore anything from, and there are users.
+    #[error(
+        "the events table is empty, and the tables beside it are not; bring it back first: nothing has been changed"
+    )]
+    LogEmpty,
     /// A segment's task ended early.
     #[error("a segment was not finished")]
     Unfinished(#[from] JoinError),

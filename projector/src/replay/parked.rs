@@ -1,11 +1,12 @@
+use chrono::{DateTime, Utc};
 use domain::{UserId, Version};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use storage::{Parked, Unavailable, ViewCursor};
 
-use super::standing::Standing;
+use super::standing::{Settled, Standing, Terms, replacing_of};
 use super::verify::LISTED;
-use super::{AT_ONCE, Patience, Replay, ReplayError};
+use super::{AT_ONCE, Patience, Replay, ReplayError, patiently};
 use crate::ReadModel;
 
 /// The users who are parked.
@@ -90,17 +91,27 @@ impl Replay {
         Ok(ParkedPage { users, next })
     }
 
-    /// Takes away the marks of users who have no log: what they were parked for is gone, and no run over the log meets
-    /// them. Says how many.
-    pub(super) async fn free_without_log(&self) -> Result<u64, ReplayError> {
+    /// Frees the parked whose log can be read by now, or who have none: no run over the log meets these, and a run that
+    /// went on from another does not meet those before its place. Says how many.
+    pub(super) async fn free_the_parked(&self, now: DateTime<Utc>) -> Result<u64, ReplayError> {
         let (mut freed, mut from) = (0, None);
         loop {
             let ParkedPage { users, next } = self.parked(from).await?;
             for StillParked { parked, log } in users {
-                if log == LogNow::Absent {
-                    let stored = self.model.view(parked.user, true).await?;
-                    freed += u64::from(self.model.free_of_mark(&stored).await?);
-                }
+                let stored = patiently(|| self.model.view(parked.user, true)).await?;
+                let is_freed = match log {
+                    // The index may be behind.
+                    _ if stored.parked.is_none() => false,
+                    LogNow::Absent => self.model.free_of_mark(&stored).await?,
+                    LogNow::Readable => {
+                        let scanned = patiently(|| self.model.log.fold(parked.user)).await?;
+                        let terms = Terms { now, replacing_newer: false };
+                        let settled = self.model.settle_patiently(scanned, replacing_of(&stored), terms);
+                        settled.await? == Settled::Written
+                    }
+                    LogNow::Broken { .. } | LogNow::EndsBeforeView => false,
+                };
+                freed += u64::from(is_freed);
             }
             match next {
                 Some(next) => from = Some(next),

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
-use storage::{Identifiers, Replacing, Scanned, Unavailable};
+use storage::{Identifiers, Put, Replacing, Scanned, Unavailable};
 
 use super::checkpoint::{Counts, Outcome};
 use super::orphans::orphans;
@@ -77,8 +77,7 @@ impl Replay {
             let mut pages = orphans(&self.model);
             while let Some(found) = pages.try_next().await? {
                 for stored in found.views {
-                    self.model.views.sweep(&stored).await?;
-                    swept += 1;
+                    swept += u64::from(self.model.views.sweep(&stored).await? == Put::Written);
                 }
             }
         }

@@ -25,18 +25,20 @@ pub struct RepairReport {
     pub found: Findings,
     /// What was done about it.
     pub done: Rebuilt,
-    /// Marks of parking of users who have no log, which were deleted.
+    /// Users who were still parked at the end, and need not be: they have no log, or it can be read by now. The log
+    /// was mended behind this run, or behind the one that it went on from.
     pub freed: u64,
 }
 
 impl Replay {
     /// Brings up to date every view that is absent, behind, torn, of a lower fold number, or parked while its log can
-    /// be read, and parks the users whose log cannot. Marks of users without a log are deleted. A view that says
-    /// something else than the log is left to [`Replay::rebuild`]: it should not exist, and somebody should look at it.
+    /// be read, and parks the users whose log cannot. Whoever is still parked at the end is tried once more. A view that
+    /// says something else than the log is left to [`Replay::rebuild`]: it should not exist, and somebody should look
+    /// at it.
     pub async fn repair(&self, now: DateTime<Utc>) -> Result<RepairReport, ReplayError> {
         let pass = Arc::new(Comparison { model: self.model.clone(), mending: Some(now) });
         let Counts { covered, found, done } = self.over_log(Phase::Repair, Some(now), &pass).await?;
-        let freed = if self.whole { self.free_without_log().await? } else { 0 };
+        let freed = if self.whole { self.free_the_parked(now).await? } else { 0 };
         Ok(RepairReport { covered, done_before: self.done_before(Phase::Repair), found, done, freed })
     }
 }

@@ -39,7 +39,8 @@ pub struct RestoreReport {
 /// What a restore mends before views can be made.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Mended {
-    /// Users with commits and no vault: they are erased, as nobody can read their commits any more.
+    /// Users with a first commit, no second, and no vault: registrations of which the rest is not there. They are
+    /// erased, as nobody can read the commit any more.
     pub users_buried: u64,
     /// Vaults without a commit, which were deleted: registrations of which the rest is not there.
     pub vaults_deleted: u64,
@@ -100,12 +101,30 @@ impl Replay {
         self.before_rebuild(identifiers, sessions, None).await
     }
 
+    /// Makes sure that there is a log, unless nobody has ever registered: without one, a restore would take away
+    /// everything else.
+    ///
+    /// # Errors
+    /// [`ReplayError::LogEmpty`]; [`ReplayError::Unavailable`].
+    pub async fn log_is_there(&self, identifiers: &Identifiers) -> Result<(), ReplayError> {
+        if !patiently(|| self.model.log.is_empty()).await? {
+            return Ok(());
+        }
+        let views = patiently(|| self.model.views.clear(Clearing::Count, None)).await?;
+        let addresses = patiently(|| identifiers.page(None)).await?;
+        if views.items == 0 && addresses.entries.is_empty() && addresses.malformed == 0 {
+            return Ok(());
+        }
+        Err(ReplayError::LogEmpty)
+    }
+
     async fn before_rebuild(
         &self,
         identifiers: &Identifiers,
         sessions: &Sessions,
         mending: Option<DateTime<Utc>>,
     ) -> Result<RestoreReport, ReplayError> {
+        self.log_is_there(identifiers).await?;
         let clearing = if mending.is_some() { Clearing::Delete } else { Clearing::Count };
         let (mut views_deleted, mut sessions_deleted) = (0, 0);
         let mut from = None;
@@ -207,14 +226,17 @@ impl Mend {
         Ok(())
     }
 
-    /// Commits without a vault are those of somebody erased.
+    /// A first commit without a vault is as good as that of somebody erased.
     async fn bury(&self, user: UserId) -> Result<(), Unavailable> {
+        if !self.model.log.is_registration_at_most(user).await? {
+            return Ok(());
+        }
         let buried = match self.mending {
             Some(now) => self.model.log.bury(user, now).await? == Put::Written,
             None => true,
         };
         if buried {
-            tracing::warn!(%user, "commits without a vault: the user is erased");
+            tracing::warn!(%user, "a registration without a vault: the user is erased");
             self.count(|mended| mended.users_buried += 1);
         }
         Ok(())
@@ -279,7 +301,8 @@ impl Mend {
             Ok(snapshot) => {
                 Some(self.address_of(&snapshot).is_some_and(|(address, _)| address == *identifier))
             }
-            Err(Broken::Erased | Broken::NoVault) => Some(false),
+            Err(Broken::Erased) => Some(false),
+            Err(Broken::NoVault) if self.model.log.is_registration_at_most(user).await? => Some(false),
             Err(_) => None,
         })
     }

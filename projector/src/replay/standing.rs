@@ -146,8 +146,9 @@ impl ReadModel {
                     }
                 }
                 Err(Broken::Erased) => {
-                    self.views.sweep(&self.view(user, true).await?).await?;
-                    return Ok(Settled::Erased);
+                    if self.views.sweep(&self.view(user, true).await?).await? == Put::Written {
+                        return Ok(Settled::Erased);
+                    }
                 }
                 Err(broken) => {
                     let stored = self.view(user, true).await?;

@@ -1,3 +1,4 @@
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{FOLD, Version};
 use projector::CaughtUp;
 use storage::{Put, Replacing, View};
@@ -203,4 +204,28 @@ async fn a_log_above_a_megabyte_is_shown_whole() {
     assert_eq!(shown.head.version, v(7));
     assert_eq!(shown.user.account().unwrap().sessions.len(), 6);
     ground.assert_shown(user).await;
+}
+
+#[tokio::test]
+async fn the_view_of_somebody_erased_goes_also_if_an_older_one_or_none_was_read() {
+    for was_there in [false, true] {
+        let ground = Ground::new().await;
+        let user = ground.registered().await;
+        let faults = Faults::default();
+        let model = ground.model_of(&faults.client(&ground.engine));
+        if was_there {
+            ground.caught_up(&[user]).await;
+        }
+        model.views.read(user).await.unwrap();
+        ground.signed_in(user).await;
+        ground.caught_up(&[user]).await;
+        let mut vault = Ground::commit_key(user, 1);
+        vault.insert("item".into(), AttributeValue::S("vault".into()));
+        vault.insert("erased".into(), AttributeValue::S("2100-01-01T00:00:00.000Z".into()));
+        ground.put(&ground.tables.events, vault).await;
+
+        faults.answer_the_next_batch_as_the_last();
+        assert_eq!(model.catch_up(user, v(2), now()).await.unwrap(), CaughtUp::Current);
+        assert_eq!(ground.view(user).await, View::Absent);
+    }
 }

@@ -1,4 +1,5 @@
 use aws_lambda_events::event::streams::DynamoDbEventResponse;
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::UserId;
 use projector::handle;
 use storage::View;
@@ -134,4 +135,20 @@ async fn a_poisoned_user_is_parked_and_holds_nobody_up() {
     ground.assert_shown(users[0]).await;
     ground.assert_shown(users[2]).await;
     assert_eq!(ground.parked(users[1]).await.unwrap().reason, "seal");
+}
+
+#[tokio::test]
+async fn a_view_with_a_count_of_marks_that_nobody_writes_holds_nobody_up() {
+    let ground = Ground::new().await;
+    let (ada, bob) = (ground.registered().await, ground.registered().await);
+    ground.caught_up(&[ada, bob]).await;
+    let mut view = ground.get(&ground.tables.views, Ground::view_key(ada)).await.unwrap();
+    view.insert("marks".into(), AttributeValue::N("0".into()));
+    ground.put(&ground.tables.views, view).await;
+    ground.signed_in(ada).await;
+    ground.signed_in(bob).await;
+    let response = handle(&ground.model, batch(&[(ada, 2), (bob, 2)]), now()).await;
+    assert_eq!(failed(&response), Vec::<&str>::new());
+    ground.assert_shown(ada).await;
+    ground.assert_shown(bob).await;
 }

@@ -345,6 +345,51 @@ async fn an_address_that_two_have_is_left_and_told_of() {
     assert_eq!(restored.owner(bob).await, Some(bob));
 }
 
+#[tokio::test]
+async fn who_has_done_more_than_register_is_not_taken_for_half_a_registration() {
+    let ground = Ground::new().await;
+    let (ada, bob) = (ground.registered().await, ground.registered().await);
+    ground.signed_in(ada).await;
+    let [events, identifiers] =
+        [ground.dump(&ground.tables.events).await, ground.dump(&ground.tables.identifiers).await];
+    // No transaction that a backup holds half of takes the vault of somebody with a second commit.
+    let without = |item: &&Item| !has(item, ada, "vault") && !has(item, bob, "vault");
+    let damaged: Vec<Item> = events.iter().filter(without).cloned().collect();
+    let restored = Restored::from(&ground, &damaged, &identifiers, &[], &[]).await;
+
+    let mended = Mended { users_buried: 1, identifiers_freed: 1, ..Mended::default() };
+    assert_eq!(restored.dry_run().await.mended, mended);
+    let report = restored.restore().await.unwrap();
+    assert_eq!((&report.mended, report.holds()), (&mended, false));
+    let finding = Finding::LogBroken { code: "no-vault", version: None };
+    assert_eq!(report.rebuilt.unwrap().verified.differences, [Difference { user: Some(ada), finding }]);
+    assert_eq!((restored.owner(ada).await, restored.owner(bob).await), (Some(ada), None));
+
+    // It was found after all.
+    let vault = events.into_iter().find(|item| has(item, ada, "vault")).unwrap();
+    ground.put(&restored.tables.events, vault).await;
+    assert!(restored.restore().await.unwrap().holds());
+    assert!(restored.store.load(ada).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_log_that_is_not_there_takes_nothing_with_it() {
+    let ground = Ground::new().await;
+    let user = ground.registered().await;
+    ground.signed_in(user).await;
+    ground.caught_up(&[user]).await;
+    let moment = backup(&ground).await;
+    for (identifiers, views) in [(&moment.identifiers[..], &[][..]), (&[], &moment.views)] {
+        let restored = Restored::from(&ground, &[], identifiers, views, &moment.sessions).await;
+        let before = restored.dump(&ground).await;
+        assert!(matches!(restored.restore().await, Err(ReplayError::LogEmpty)));
+        assert_eq!(restored.dump(&ground).await, before);
+    }
+    // Nobody has ever registered.
+    let restored = Restored::from(&ground, &[], &[], &[], &[]).await;
+    assert!(restored.restore().await.unwrap().holds());
+}
+
 /// A commit that has lost the one before it.
 async fn gap(ground: &Ground, user: UserId) -> Item {
     ground.signed_in(user).await;

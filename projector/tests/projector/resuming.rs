@@ -166,6 +166,30 @@ async fn a_repair_goes_on_too() {
 }
 
 #[tokio::test]
+async fn a_repair_that_goes_on_frees_who_was_parked_before_its_place() {
+    let (ground, users) = long_logs(10).await;
+    let whole = ground.break_commit(users[0], 2).await;
+    // Killed when all but the end was done.
+    let (replay, mut checkpoints) = kept(Replay::of(ground.model.clone()).in_segments(1));
+    replay.repair(now()).await.unwrap();
+    drop(replay);
+    let mut last = None;
+    while let Some(checkpoint) = checkpoints.recv().await {
+        last = Some(checkpoint);
+    }
+    assert!(ground.parked(users[0]).await.is_some());
+    // The cause is gone, and the list of the parked says: run a repair.
+    ground.put(&ground.tables.events, whole).await;
+    let replay = Replay::of(ground.model.clone()).in_segments(1);
+    let report = replay.resuming(Phase::Repair, stored(&last.unwrap()), now()).unwrap();
+    let report = report.repair(now()).await.unwrap();
+    assert_eq!(report.done_before, Some(10));
+    assert_eq!(ground.parked(users[0]).await, None);
+    assert_eq!((report.freed, report.found.broken), (1, 1), "as the first run counted");
+    ground.assert_shown(users[0]).await;
+}
+
+#[tokio::test]
 async fn the_checkpoint_of_something_else_is_refused() {
     let ground = Ground::new().await;
     ground.registered().await;
@@ -191,6 +215,8 @@ async fn the_checkpoint_of_something_else_is_refused() {
     let part = Replay::of(ground.model.clone()).only(Segment { index: 1, total: 4 });
     assert_eq!(resuming(part, soon), Unfit::Segments);
     assert_eq!(resuming(of(&ground.model), TimeDelta::hours(25)), Unfit::Old(now()));
+    // It was kept while the clock was wrong: when it began, nobody can tell.
+    assert_eq!(resuming(of(&ground.model), TimeDelta::hours(-25)), Unfit::Future(now()));
 
     let others = Ground::new().await;
     let deployment = Unfit::Deployment(ground.keys.deployment.clone());

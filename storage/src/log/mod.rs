@@ -108,8 +108,8 @@ impl EventLog {
     }
 
     /// Whether the keys are those that the log was written with, as far as its first users tell: it is denied only if
-    /// there are vaults among theirs, and each names a wrapping key that is not in the ring. A damaged vault denies
-    /// nothing.
+    /// there are vaults among theirs that name a wrapping key, and none names one in the ring. A vault that is damaged,
+    /// or all that is left of somebody erased, tells nothing.
     pub async fn knows_its_keys(&self) -> Result<bool, Unavailable> {
         let answer = self
             .client
@@ -127,11 +127,14 @@ impl EventLog {
         let wanted = Wanted { table: &self.table, keys, consistent: true };
         let mut found = batch_get(&self.client, vec![wanted]).await?;
         let vaults = found.remove(&self.table).unwrap_or_default();
-        let is_foreign = |vault: &Item| {
-            let opened = Vault::from_item(vault).and_then(|vault| self.keys.unwrap(&vault));
-            matches!(opened, Err(Broken::DataKey(OpenError::UnknownKey(_))))
-        };
-        Ok(vaults.is_empty() || !vaults.iter().all(is_foreign))
+        let names_ours =
+            |vault: &Item| match Vault::from_item(vault).and_then(|vault| self.keys.unwrap(&vault)) {
+                Ok(_) | Err(Broken::DataKey(OpenError::Broken)) => Some(true),
+                Err(Broken::DataKey(OpenError::UnknownKey(_))) => Some(false),
+                Err(_) => None,
+            };
+        let mut named = vaults.iter().filter_map(names_ours).peekable();
+        Ok(named.peek().is_none() || named.any(|ours| ours))
     }
 
     /// Visits every commit after `from`, to the end of the log.

@@ -1,6 +1,7 @@
 use domain::Version;
 use serde_json::json;
-use storage::{Broken, Cleared, Clearing, Put};
+use storage::keys::ServiceKeys;
+use storage::{Broken, Cleared, Clearing, Lifetimes, Put, Store};
 use testkit::Fault;
 
 use crate::fixture::{World, commit_key, key, noon, registration, somebody, text};
@@ -40,6 +41,23 @@ async fn an_address_is_led_to_somebody_only_if_it_leads_to_whom_it_was_said_to()
         assert_eq!(item[name].as_s().unwrap(), value.as_str().unwrap());
     }
     assert_eq!(item.len(), 3);
+}
+
+#[tokio::test]
+async fn keys_of_others_are_told_although_somebody_was_erased() {
+    let world = World::start().await;
+    let (ada, bob) = (world.register("ada@example.com").await, world.register("bob@example.com").await);
+    let keys = ServiceKeys::random().unwrap();
+    let others = Store::new(&world.raw, &world.tables, &keys, Lifetimes::default());
+    assert!(world.store.log.knows_its_keys().await.unwrap());
+    assert!(!others.log.knows_its_keys().await.unwrap());
+    world.delete(&world.tables.events, key(&ada, "vault")).await;
+    assert_eq!(world.store.log.bury(ada.user, noon()).await.unwrap(), Put::Written);
+    assert!(world.store.log.knows_its_keys().await.unwrap());
+    assert!(!others.log.knows_its_keys().await.unwrap(), "bob's vault does not open");
+    // Where nobody is left whose vault could tell, nothing is denied.
+    world.delete(&world.tables.events, key(&bob, "vault")).await;
+    assert!(others.log.knows_its_keys().await.unwrap());
 }
 
 #[tokio::test]

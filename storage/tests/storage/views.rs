@@ -166,12 +166,12 @@ async fn only_the_view_that_was_read_is_swept() {
     put(&world, &ada, &second, Replacing::Older).await;
     let seen = views.read_all(&[ada.user], true).await.unwrap().remove(0);
     put(&world, &ada, &third, Replacing::Older).await;
-    views.sweep(&seen).await.unwrap();
+    assert_eq!(views.sweep(&seen).await.unwrap(), Put::Lost);
     assert_eq!(views.read(ada.user).await.unwrap(), View::Of(third));
     let page = views.page(None).await.unwrap();
     assert!(page.next.is_none());
     assert_eq!((page.views.len(), page.malformed), (1, 0));
-    views.sweep(&page.views[0]).await.unwrap();
+    assert_eq!(views.sweep(&page.views[0]).await.unwrap(), Put::Written);
     assert_eq!(views.read(ada.user).await.unwrap(), View::Absent);
     // Torn ones, too.
     world.put(&world.tables.views, view_key(&ada)).await;
