@@ -15,6 +15,7 @@ use crate::service::{Service, new_id};
 
 /// A change of password.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(
     dead_code,
     reason = "the schema of what is read field by field, so that one answer names every fault"

@@ -20,12 +20,11 @@ use crate::service::{Service, new_id};
     reason = "the schema of what is read field by field, so that one answer names every fault"
 )]
 pub(crate) struct ProfilePatch {
-    /// What the user wants to be called.
+    /// What the user wants to be called: at most 200 characters, not counting white space around them.
     #[schema(
         min_length = 1,
-        max_length = 200,
         example = "Ada Lovelace",
-        pattern = r"^\s*[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?\s*$"
+        pattern = r"^\s*[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]{0,198}[^\s\x00-\x1f\x7f-\x9f])?\s*$"
     )]
     name: Option<String>,
 }

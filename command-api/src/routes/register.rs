@@ -34,12 +34,11 @@ pub(crate) struct Register {
     /// At least 15 characters, of any kind, and not easy to guess.
     #[schema(min_length = 15, max_length = 1024, format = Password, example = "correct horse battery")]
     password: String,
-    /// What the user wants to be called.
+    /// What the user wants to be called: at most 200 characters, not counting white space around them.
     #[schema(
         min_length = 1,
-        max_length = 200,
         example = "Ada",
-        pattern = r"^\s*[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?\s*$"
+        pattern = r"^\s*[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]{0,198}[^\s\x00-\x1f\x7f-\x9f])?\s*$"
     )]
     name: Option<String>,
 }

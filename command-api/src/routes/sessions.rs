@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -25,6 +26,7 @@ pub(crate) struct SessionList {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SessionItem {
     /// The session.
+    #[schema(format = Uuid)]
     session_id: String,
     /// Whether it is the one that asks.
     current: bool,
@@ -33,17 +35,27 @@ pub(crate) struct SessionItem {
     /// The network address it signed in from.
     address: Option<String>,
     /// When it began. RFC 3339.
+    #[schema(format = DateTime)]
     signed_in_at: String,
     /// When it was last refreshed; null if never. RFC 3339.
+    #[schema(format = DateTime)]
     refreshed_at: Option<String>,
     /// When it ends unless it is refreshed. RFC 3339.
+    #[schema(format = DateTime)]
     expires_at: String,
 }
 
 /// The sessions of whoever asks.
 #[utoipa::path(
     get, path = "/me/sessions", tag = "sessions", security(("bearer" = [])),
-    responses((status = 200, description = "The sessions that are alive.", body = SessionList), SessionProblems),
+    responses(
+        (status = 200, description = "The sessions that are alive.", body = SessionList, links(
+            ("end" = (operation_id = "end_session",
+                parameters(("path.session_id" = "$response.body#/sessions/0/session_id")),
+                description = "The end of the oldest session; of any other in the same way.")),
+        )),
+        SessionProblems,
+    ),
 )]
 pub(super) async fn sessions(
     State(service): State<Arc<Service>>,
@@ -69,7 +81,9 @@ pub(super) async fn sessions(
         SessionProblems,
         (status = 401, description = "No access token, one that is not good, one whose session has ended, or one \
             whose sign-in is more than five minutes ago.",
-            body = ProblemBody, content_type = "application/problem+json"),
+            body = ProblemBody, content_type = "application/problem+json",
+            headers(("WWW-Authenticate" = String,
+                description = "With `insufficient_user_authentication` and `max_age` if the sign-in is too old."))),
     ),
 )]
 pub(super) async fn end_other_sessions(
@@ -95,13 +109,15 @@ pub(super) async fn end_other_sessions(
 /// Another than the one that asks needs a sign-in of the last five minutes.
 #[utoipa::path(
     delete, path = "/me/sessions/{session_id}", tag = "sessions", security(("bearer" = [])),
-    params(("session_id" = String, Path, description = "The session to end.")),
+    params(("session_id" = String, Path, format = Uuid, description = "The session to end.")),
     responses(
         (status = 204, description = "The session has ended."),
         SessionProblems,
         (status = 401, description = "No access token, one that is not good, one whose session has ended, or one \
             whose sign-in is more than five minutes ago.",
-            body = ProblemBody, content_type = "application/problem+json"),
+            body = ProblemBody, content_type = "application/problem+json",
+            headers(("WWW-Authenticate" = String,
+                description = "With `insufficient_user_authentication` and `max_age` if the sign-in is too old."))),
         (status = 404, description = "None of the user's sessions that are alive.",
             body = ProblemBody, content_type = "application/problem+json"),
     ),
@@ -109,7 +125,7 @@ pub(super) async fn end_other_sessions(
 pub(super) async fn end_session(
     State(service): State<Arc<Service>>,
     Bearer(bearer): Bearer,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     client: Client,
 ) -> Result<StatusCode, Problem> {
     let now = service.clock.now();
@@ -117,7 +133,9 @@ pub(super) async fn end_session(
     let Some((mut loaded, Some(session))) = service.store.load_acting(bearer.user, acting).await? else {
         return Err(Problem::BadToken);
     };
-    let ended: SessionId = id.parse().map_err(|_| Problem::NotFound)?;
+    // What is no text, or no id, is none of theirs.
+    let ended: Option<SessionId> = id.ok().and_then(|Path(id)| id.parse().ok());
+    let ended = ended.ok_or(Problem::NotFound)?;
     let intent = if ended == bearer.session {
         intent(Command::SignOut { session: ended }, Enclosed::ActingSession, client, now)?
     } else {

@@ -154,6 +154,7 @@ async fn nobody_ends_a_session_of_somebody_else() {
         path(&ada).to_uppercase().replace("/ME/SESSIONS", "/me/sessions"),
         nobodys,
         "/me/sessions/x".into(),
+        "/me/sessions/%ff".into(),
     ] {
         app.delete(&path, &access(&bob)).await.is_problem(404, "not-found");
     }
