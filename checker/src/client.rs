@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use testkit::Random;
 use tokio::time::sleep;
 
-use crate::history::{Access, Answer, Command, Token};
+use crate::history::{Access, Answer, Command, GUESSABLE, Token};
 use crate::world::World;
 
 /// So often a client that was told nothing sends the same again, at most.
@@ -29,7 +29,7 @@ pub(crate) struct Hearsay(Mutex<Heard>);
 #[derive(Default)]
 struct Heard {
     sessions: Vec<Session>,
-    /// Addresses that were registered, and with which passwords.
+    /// Addresses that were registered, and their passwords in the order in which they were set, or perhaps were.
     accounts: Vec<(usize, usize)>,
 }
 
@@ -38,11 +38,17 @@ struct Heard {
 pub(crate) struct Session {
     pub client: usize,
     pub agent: String,
+    /// The address that was signed in with, by its number.
+    pub address: usize,
     /// Refresh tokens in the order in which they came.
     pub tokens: Vec<Token>,
     pub access: Access,
     /// The latest version of the log that was heard of.
     pub version: u64,
+    /// The latest entity tag of the profile that was heard of.
+    pub etag: Option<String>,
+    /// Whether it was refused: it has ended, or its access token has.
+    pub refused: bool,
 }
 
 impl Hearsay {
@@ -58,29 +64,45 @@ impl Hearsay {
     fn hear(&self, client: usize, agent: &str, command: &Command, answer: &Answer) {
         let mut heard = self.heard();
         let Heard { sessions, accounts } = &mut *heard;
+        if let (Some(access), Answer::Refused(401)) = (command.acting(), answer) {
+            for known in sessions.iter_mut().filter(|known| known.access.session == access.session) {
+                known.refused = true;
+            }
+        }
         match (command, answer) {
             (Command::Register { address, password, .. }, Answer::Registered { .. }) => {
                 accounts.push((*address, *password));
             }
-            (_, Answer::SignedIn { version, token, access, .. }) => sessions.push(Session {
-                client,
-                agent: agent.to_owned(),
-                tokens: vec![token.clone()],
-                access: access.clone(),
-                version: *version,
-            }),
+            (Command::SignIn { address, .. }, Answer::SignedIn { version, token, access, .. }) => {
+                sessions.push(Session {
+                    client,
+                    agent: agent.to_owned(),
+                    address: *address,
+                    tokens: vec![token.clone()],
+                    access: access.clone(),
+                    version: *version,
+                    etag: None,
+                    refused: false,
+                });
+            }
             (_, Answer::Refreshed(token, access)) => {
                 for known in sessions.iter_mut().filter(|known| known.access.session == token.session) {
                     if !known.tokens.contains(token) {
                         known.tokens.push(token.clone());
                     }
                     known.access = access.clone();
+                    known.refused = false;
                 }
             }
-            (Command::ReadProfile(access, _), Answer::Profile(profile)) => {
+            (Command::ReadProfile(access, _) | Command::Rename { access, .. }, Answer::Profile(profile)) => {
                 for known in sessions.iter_mut().filter(|known| known.access.session == access.session) {
                     known.version = known.version.max(profile.version);
+                    known.etag = Some(profile.etag.clone());
                 }
+            }
+            (Command::ChangePassword { access, new, .. }, Answer::Done | Answer::Unknown) => {
+                let of = sessions.iter().find(|known| known.access.session == access.session);
+                accounts.extend(of.map(|known| (known.address, *new)));
             }
             _ => {}
         }
@@ -125,17 +147,17 @@ impl Client {
             return (agent, early);
         };
         let command = match self.random.below(100) {
-            0..=6 => self.registration(),
-            7..=34 => self.sign_in(),
-            35..=61 => {
+            0..=5 => self.registration(),
+            6..=29 => self.sign_in(),
+            30..=49 => {
                 // A thief has another browser, mostly.
                 if session.client == self.number || self.random.chance(0.3) {
                     agent = session.agent;
                 }
                 Command::Refresh(self.some_token(&session.tokens))
             }
-            62..=71 => Command::SignOut(session.access),
-            _ => {
+            50..=54 => Command::SignOut(session.access),
+            55..=68 => {
                 let at_least = match self.random.below(10) {
                     0..=4 => Some(session.version),
                     5 => Some(1_000_000),
@@ -143,6 +165,11 @@ impl Client {
                 };
                 Command::ReadProfile(session.access, at_least)
             }
+            69..=74 => Command::ListSessions(session.access),
+            75..=82 => self.rename(session),
+            83..=92 => self.change_of_password(session),
+            93..=96 => self.end_of_a_session(session),
+            _ => Command::EndOtherSessions(session.access),
         };
         (agent, command)
     }
@@ -150,23 +177,75 @@ impl Client {
     fn registration(&mut self) -> Command {
         let key =
             self.random.chance(0.6).then(|| format!("k{}-{}", self.number, self.random.below(1_000_000)));
-        Command::Register { address: self.random.below(self.addresses), password: self.number, key }
+        // Not with a key: all tries of one registration have one password.
+        let guessable = key.is_none() && self.random.chance(0.1);
+        let password = if guessable { GUESSABLE } else { self.number };
+        Command::Register { address: self.random.below(self.addresses), password, key }
+    }
+
+    /// One of few names, so that it may be the name already; on condition of a tag that is right, or may be.
+    fn rename(&mut self, session: Session) -> Command {
+        let name = self.random.pick(&[None, Some("Ada"), Some("Bea"), Some("Eve")]).copied().flatten();
+        let if_match = match self.random.below(10) {
+            0..=3 => session.etag,
+            4..=5 => Some(format!("\"{}\"", 1 + self.random.below(6))),
+            6 => Some("*".to_owned()),
+            _ => None,
+        };
+        Command::Rename { access: session.access, name: name.map(str::to_owned), if_match }
+    }
+
+    /// With the right password mostly, or one that was right or never was; to another, the same, or one that is easy to
+    /// guess.
+    fn change_of_password(&mut self, session: Session) -> Command {
+        let guesses = self.random.chance(0.15);
+        let current = self.password_of(session.address).filter(|_| !guesses);
+        let current = current.unwrap_or_else(|| self.random.below(self.clients));
+        let new = match self.random.below(10) {
+            0 => GUESSABLE,
+            1 => current,
+            _ => self.random.below(2 * self.clients),
+        };
+        Command::ChangePassword { access: session.access, current, new }
+    }
+
+    /// Another session of one's own, or this one, or one of anybody.
+    fn end_of_a_session(&mut self, session: Session) -> Command {
+        let all = self.hearsay.sessions();
+        let of_address: Vec<_> = all.iter().filter(|known| known.address == session.address).collect();
+        let ended = match self.random.below(10) {
+            0..=6 => self.random.pick(&of_address).copied(),
+            _ => self.random.pick(&all),
+        };
+        let ended = ended.map_or(session.access.session, |ended| ended.access.session);
+        Command::EndSession { access: session.access, session: ended }
+    }
+
+    /// A password of an address, as far as is known: the latest mostly, or any that was heard of.
+    fn password_of(&mut self, of: usize) -> Option<usize> {
+        let known = self.hearsay.heard().accounts.clone();
+        let known: Vec<_> =
+            known.into_iter().filter(|(address, _)| *address == of).map(|(_, password)| password).collect();
+        if self.random.chance(0.75) { known.last().copied() } else { self.random.pick(&known).copied() }
     }
 
     /// As the owner of some address, or at a guess.
     fn sign_in(&mut self) -> Command {
         let guesses = self.random.chance(0.35);
         let accounts = self.hearsay.heard().accounts.clone();
-        if let Some((address, password)) = self.random.pick(&accounts).filter(|_| !guesses) {
-            return Command::SignIn { address: *address, password: *password };
-        }
-        let (address, password) = (self.random.below(self.addresses), self.random.below(self.clients));
+        let account = self.random.pick(&accounts).filter(|_| !guesses);
+        let known = account.and_then(|(address, _)| Some((*address, self.password_of(*address)?)));
+        let (address, password) =
+            known.unwrap_or_else(|| (self.random.below(self.addresses), self.random.below(self.clients)));
         Command::SignIn { address, password }
     }
 
-    /// One's own latest session mostly, or an earlier one, or somebody else's.
+    /// One's own latest session mostly, or an earlier one, or somebody else's; seldom one that was refused.
     fn some_session(&mut self) -> Option<Session> {
-        let all = self.hearsay.sessions();
+        let mut all = self.hearsay.sessions();
+        if self.random.chance(0.8) {
+            all.retain(|known| !known.refused);
+        }
         let (own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|known| known.client == self.number);
         if self.random.chance(0.1) && !others.is_empty() {
             return self.random.pick(&others).cloned();

@@ -30,7 +30,39 @@ pub enum Command {
     SignOut(Access),
     /// The profile, as of at least this version if one is named.
     ReadProfile(Access, Option<u64>),
+    /// To be called otherwise.
+    Rename {
+        /// In which session.
+        access: Access,
+        /// By which name; `None` for by none.
+        name: Option<String>,
+        /// The header `If-Match`.
+        if_match: Option<String>,
+    },
+    /// Another password.
+    ChangePassword {
+        /// In which session.
+        access: Access,
+        /// What is said to be the current password, by its number.
+        current: usize,
+        /// The new password, by its number, or [`GUESSABLE`].
+        new: usize,
+    },
+    /// The list of sessions.
+    ListSessions(Access),
+    /// To end a session: the one that asks, another, or one of somebody else.
+    EndSession {
+        /// In which session.
+        access: Access,
+        /// Which is to end.
+        session: SessionId,
+    },
+    /// To end all other sessions.
+    EndOtherSessions(Access),
 }
+
+/// The number of a password that nobody may take.
+pub const GUESSABLE: usize = 2_000_000;
 
 /// A refresh token as a client has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,9 +114,17 @@ pub enum Answer {
     /// 200 to a refresh.
     Refreshed(Token, Access),
     /// 204.
-    SignedOut,
-    /// 200 to a question for the profile.
+    Done,
+    /// 200 to a question for the profile, or to a change of it.
     Profile(Profile),
+    /// 200 to a question for the sessions.
+    Sessions(Vec<Listed>),
+    /// 401: the sign-in of the session is too long ago.
+    SignInTooOld,
+    /// 422: the current password is another.
+    WrongPassword,
+    /// 422: the new password is easy to guess.
+    Guessable,
     /// A refusal, by its status.
     Refused(u16),
     /// An answer that the service must never give.
@@ -106,6 +146,21 @@ pub struct Profile {
     pub name: Option<String>,
     /// When the profile last changed.
     pub updated_at: String,
+}
+
+/// A session as it was listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The session.
+    pub session: SessionId,
+    /// Whether it is said to be the one that asks.
+    pub current: bool,
+    /// The `User-Agent` it began with.
+    pub agent: Option<String>,
+    /// The request that began it, by the network address shown.
+    pub request: Option<usize>,
+    /// When it began.
+    pub signed_in_at: String,
 }
 
 /// One request and what came of it.
@@ -134,9 +189,30 @@ pub struct Entry {
 pub(crate) struct History(Mutex<(Vec<Entry>, u64)>);
 
 impl Command {
+    /// The session in which it is asked, for what is asked with an access token.
+    pub const fn acting(&self) -> Option<&Access> {
+        match self {
+            Self::SignOut(access)
+            | Self::ReadProfile(access, _)
+            | Self::Rename { access, .. }
+            | Self::ChangePassword { access, .. }
+            | Self::ListSessions(access)
+            | Self::EndSession { access, .. }
+            | Self::EndOtherSessions(access) => Some(access),
+            Self::Register { .. } | Self::SignIn { .. } | Self::Refresh(_) => None,
+        }
+    }
+
     /// The name that a registration gives to its user: by it the log tells whose registration it was.
     pub fn name(key: Option<&str>, request: usize) -> String {
         key.map_or_else(|| format!("r{request}"), str::to_owned)
+    }
+}
+
+impl Answer {
+    /// Whether it says that nothing was done.
+    pub const fn refuses(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::SignInTooOld | Self::WrongPassword | Self::Guessable)
     }
 }
 
@@ -231,6 +307,17 @@ impl fmt::Display for Entry {
             Command::ReadProfile(access, at_least) => {
                 write!(f, "read {} at least {at_least:?}", short(&access.session))
             }
+            Command::Rename { access, name, if_match } => {
+                write!(f, "rename {} to {name:?} if {if_match:?}", short(&access.session))
+            }
+            Command::ChangePassword { access, current, new } => {
+                write!(f, "change password {} p{current} to p{new}", short(&access.session))
+            }
+            Command::ListSessions(access) => write!(f, "list {}", short(&access.session)),
+            Command::EndSession { access, session } => {
+                write!(f, "end {} by {}", short(session), short(&access.session))
+            }
+            Command::EndOtherSessions(access) => write!(f, "end all but {}", short(&access.session)),
         }?;
         f.write_str(" → ")?;
         match answer {
@@ -240,7 +327,14 @@ impl fmt::Display for Entry {
                 write!(f, "session {} of {} v{version}", short(&token.session), short(user))
             }
             Answer::Refreshed(token, _) => write!(f, "g{}", token.generation),
-            Answer::SignedOut => f.write_str("done"),
+            Answer::Done => f.write_str("done"),
+            Answer::Sessions(sessions) => {
+                let listed: Vec<String> = sessions.iter().map(|listed| short(&listed.session)).collect();
+                write!(f, "[{}]", listed.join(" "))
+            }
+            Answer::SignInTooOld => f.write_str("sign-in too old"),
+            Answer::WrongPassword => f.write_str("wrong password"),
+            Answer::Guessable => f.write_str("guessable"),
             Answer::Profile(profile) => write!(f, "v{} {:?}", profile.version, profile.name),
             Answer::Refused(status) => write!(f, "{status}"),
             Answer::Absurd(text) => write!(f, "ABSURD {text}"),

@@ -35,7 +35,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 pub use campaign::{Campaign, campaign};
-pub use history::{Access, Answer, Command, Entry, Profile, Token};
+pub use history::{Access, Answer, Command, Entry, GUESSABLE, Listed, Profile, Token};
 pub use tally::Counts;
 
 use client::{Client, Hearsay};
@@ -157,8 +157,12 @@ fn counts(Story { world, history, truth, .. }: &Story) -> Counts {
             Answer::Registered { .. } => counts.add("registered", 1),
             Answer::SignedIn { .. } => counts.add("signed in", 1),
             Answer::Refreshed(..) => counts.add("refreshed", 1),
-            Answer::SignedOut => counts.add("signed out", 1),
-            Answer::Profile(_) => counts.add("read", 1),
+            Answer::Done => counts.add("done", 1),
+            Answer::Profile(_) => counts.add("profile shown", 1),
+            Answer::Sessions(_) => counts.add("sessions listed", 1),
+            Answer::SignInTooOld => counts.add("sign-in too old", 1),
+            Answer::WrongPassword => counts.add("wrong current password", 1),
+            Answer::Guessable => counts.add("guessable", 1),
             Answer::Absurd(_) => counts.add("absurd", 1),
         }
     }

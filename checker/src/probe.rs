@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use testkit::Random;
@@ -12,7 +13,7 @@ use crate::world::{World, address};
 const LATER: Duration = Duration::from_hours(2);
 
 /// Tries everything that was handed out when nothing goes wrong any more: what is alive works, what has ended does not,
-/// and everybody gets in with the right password only.
+/// and everybody gets in with the password that the log says is theirs, and with none that was.
 pub(crate) async fn probe(story: &Story) -> Vec<String> {
     let prober =
         Prober { world: &story.world, truth: &story.truth, random: Random::new(1), findings: Vec::new() };
@@ -62,21 +63,16 @@ impl Prober<'_> {
 
     async fn address(&mut self, of: usize, history: &[Entry]) {
         let owner = self.truth.owner(&address(of));
-        let registered = owner.and_then(|(_, told)| told.registered_name());
-        let right = history.iter().find_map(|entry| match &entry.command {
-            Command::Register { address, password, .. }
-                if *address == of
-                    && registered.is_some()
-                    && entry.registered_name().as_deref() == registered =>
-            {
-                Some(*password)
-            }
-            _ => None,
-        });
-        let wrong = self.ask("probe", Command::SignIn { address: of, password: 1_000_000 }).await;
-        self.expect(wrong == Answer::Refused(401), "probe", &wrong);
-        let Some(password) = right else { return };
-        self.world.rest(LATER).await;
+        let set = owner.map(|(_, told)| told.passwords(history)).unwrap_or_default();
+        let current = set.last().copied().flatten();
+        let mut wrong: BTreeSet<usize> = set.into_iter().flatten().collect();
+        wrong.insert(1_000_000);
+        for password in wrong.into_iter().filter(|password| Some(*password) != current) {
+            let answer = self.ask("probe", Command::SignIn { address: of, password }).await;
+            self.expect(answer == Answer::Refused(401), "probe", &answer);
+            self.world.rest(LATER).await;
+        }
+        let Some(password) = current else { return };
         let answer = self.ask("probe", Command::SignIn { address: of, password }).await;
         let owner = owner.map(|(owner, _)| owner);
         let fits = matches!(answer, Answer::SignedIn { user, .. } if Some(user) == owner);

@@ -1,12 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
-use domain::{SessionId, User, UserEvent, UserId, Version};
+use domain::{Account, CredentialId, SessionId, User, UserEvent, UserId, Version};
 use storage::{Commit, StoredView};
 
-use crate::world::World;
+use crate::history::{Command, Entry};
+use crate::world::{World, address};
 
 /// What the tables hold in the end, read by who has all keys and with nothing going wrong.
+#[derive(Clone)]
 pub(crate) struct Truth {
     pub users: BTreeMap<UserId, Told>,
     /// Rows of sessions.
@@ -14,11 +16,14 @@ pub(crate) struct Truth {
 }
 
 /// A user's log and view.
+#[derive(Clone)]
 pub(crate) struct Told {
     pub commits: Vec<Commit>,
     /// The user after each of the commits.
     pub states: Vec<User>,
     pub view: StoredView,
+    /// The credential in the vault.
+    pub credential: Option<CredentialId>,
     /// Why the log cannot be read beyond these commits, if it cannot.
     pub broken: Option<String>,
 }
@@ -40,8 +45,10 @@ impl Truth {
             });
             let states = states.collect();
             let view = store.views.read_all(&[user], true).await.expect("a view").remove(0);
+            let loaded = store.load(user).await.ok().flatten();
+            let credential = loaded.and_then(|loaded| Some(loaded.vault()?.credential));
             let broken = read.err().map(|error| format!("{error:?}"));
-            users.insert(user, Told { commits, states, view, broken });
+            users.insert(user, Told { commits, states, view, credential, broken });
         }
         let rows = keys(world, &world.tables.sessions).await.into_iter();
         let rows = rows.filter_map(|(user, item)| {
@@ -73,6 +80,56 @@ impl Told {
         self.states.first()?.account()?.name.as_ref().map(domain::DisplayName::as_str)
     }
 
+    /// The user after so many commits.
+    pub(crate) fn account(&self, commits: usize) -> Option<&Account> {
+        self.states.get(commits.checked_sub(1)?)?.account()
+    }
+
+    /// The sessions alive after so many commits, the oldest first.
+    pub(crate) fn alive(&self, commits: usize) -> impl Iterator<Item = SessionId> {
+        self.account(commits).into_iter().flat_map(|account| &account.sessions).map(|live| live.id)
+    }
+
+    /// The password, by its number, after each of the commits: whoever set it said in their request which one.
+    pub(crate) fn passwords(&self, entries: &[Entry]) -> Vec<Option<usize>> {
+        let mut current = None;
+        let after = |commit: &Commit| {
+            for event in events(commit) {
+                match event {
+                    UserEvent::UserRegistered { .. } => current = self.registered_with(entries),
+                    UserEvent::UserPasswordChanged { .. } => {
+                        let cause = request_of(commit).and_then(|request| entries.get(request));
+                        current = cause.and_then(|entry| match entry.command {
+                            Command::ChangePassword { new, .. } => Some(new),
+                            _ => None,
+                        });
+                    }
+                    UserEvent::UserSignedIn { .. }
+                    | UserEvent::UserRenamed { .. }
+                    | UserEvent::UserSignedOut { .. }
+                    | UserEvent::UserEndedSession { .. }
+                    | UserEvent::UserEndedOtherSessions { .. }
+                    | UserEvent::RefreshTokenReused { .. } => {}
+                }
+            }
+            current
+        };
+        self.commits.iter().map(after).collect()
+    }
+
+    /// The password that the user registered with: with one idempotency key all tries have the same.
+    fn registered_with(&self, entries: &[Entry]) -> Option<usize> {
+        let of = self.states.first()?.account()?.email.as_str();
+        entries.iter().find_map(|entry| match &entry.command {
+            Command::Register { address: number, password, .. }
+                if address(*number) == of && entry.registered_name().as_deref() == self.registered_name() =>
+            {
+                Some(*password)
+            }
+            _ => None,
+        })
+    }
+
     pub(crate) fn head(&self) -> Version {
         self.commits.last().map_or(Version::NONE, |commit| commit.version)
     }
@@ -95,13 +152,16 @@ pub(crate) fn begun(event: &UserEvent) -> Option<SessionId> {
 
 /// The sessions that an event ended.
 pub(crate) fn ended(event: &UserEvent) -> Vec<SessionId> {
-    if let UserEvent::UserSignedIn { evicted, lapsed, .. } = event {
-        return evicted.iter().chain(lapsed).copied().collect();
+    match event {
+        UserEvent::UserSignedIn { evicted, lapsed, .. } => evicted.iter().chain(lapsed).copied().collect(),
+        UserEvent::UserPasswordChanged { ended, .. } | UserEvent::UserEndedOtherSessions { ended } => {
+            ended.clone()
+        }
+        UserEvent::UserSignedOut { session }
+        | UserEvent::UserEndedSession { session }
+        | UserEvent::RefreshTokenReused { session } => vec![*session],
+        UserEvent::UserRegistered { .. } | UserEvent::UserRenamed { .. } => Vec::new(),
     }
-    if let UserEvent::UserSignedOut { session } | UserEvent::RefreshTokenReused { session } = event {
-        return vec![*session];
-    }
-    Vec::new()
 }
 
 /// The keys of a table's items: partition and sort key.

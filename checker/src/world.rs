@@ -21,11 +21,13 @@ use tokio::sync::RwLock;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt as _;
 
-use crate::history::{Access, Answer, Command, History, Profile, Token};
+use crate::history::{Access, Answer, Command, GUESSABLE, History, Listed, Profile, Token};
 use crate::tally::Tally;
 
 /// A hash that costs next to nothing.
 const CHEAP: HashParams = HashParams { memory_kib: 8, iterations: 1, parallelism: 1 };
+/// One that costs a little more: whoever makes these makes the others anew when their users sign in.
+pub(crate) const DEARER: HashParams = HashParams { memory_kib: 16, iterations: 1, parallelism: 1 };
 const ISSUER: &str = "https://accounts.example.com";
 /// So many copies of the service run at the same time.
 const INSTANCES: usize = 3;
@@ -94,10 +96,12 @@ impl World {
         let keys = ServiceKeys::random().expect("random keys");
         let time = Time::new();
         let clocks_differ = random.chance(0.5);
-        let instances = (0..INSTANCES).map(|_| {
+        let costs_differ = random.chance(0.5);
+        let instances = (0..INSTANCES).map(|number| {
             let client = if random.chance(0.7) { storm.client() } else { storm.bare_client() };
             let commands = Store::new(&client, &tables, &keys, Lifetimes::default());
-            let passwords = PasswordHasher::new(CHEAP, keys.pepper.clone(), 4).expect("a hasher");
+            let cost = if costs_differ && number == 0 { DEARER } else { CHEAP };
+            let passwords = PasswordHasher::new(cost, keys.pepper.clone(), 4).expect("a hasher");
             let off = if clocks_differ {
                 i64::try_from(random.below(3_000)).unwrap_or_default() - 1_500
             } else {
@@ -186,6 +190,9 @@ pub(crate) fn address(number: usize) -> String {
 }
 
 fn password(number: usize) -> String {
+    if number == GUESSABLE {
+        return "passwordpassword".to_owned();
+    }
     format!("number {number} of long passwords")
 }
 
@@ -226,6 +233,28 @@ fn http_request(number: usize, agent: &str, command: &Command) -> Request<Body> 
             let request = builder("GET", &format!("/me{query}"));
             request.header("authorization", bearer(access)).body(Body::empty())
         }
+        Command::Rename { access, name, if_match } => {
+            let mut request = builder("PATCH", "/me").header("authorization", bearer(access));
+            if let Some(tags) = if_match {
+                request = request.header("if-match", tags);
+            }
+            request.body(json!({ "name": name }).to_string().into())
+        }
+        Command::ChangePassword { access, current, new } => {
+            let body = json!({ "current_password": password(*current), "new_password": password(*new) });
+            let request = builder("POST", "/me/password").header("authorization", bearer(access));
+            request.body(body.to_string().into())
+        }
+        Command::ListSessions(access) => {
+            builder("GET", "/me/sessions").header("authorization", bearer(access)).body(Body::empty())
+        }
+        Command::EndSession { access, session } => {
+            let request = builder("DELETE", &format!("/me/sessions/{session}"));
+            request.header("authorization", bearer(access)).body(Body::empty())
+        }
+        Command::EndOtherSessions(access) => {
+            builder("DELETE", "/me/sessions").header("authorization", bearer(access)).body(Body::empty())
+        }
     };
     built.expect("a request of valid parts")
 }
@@ -239,6 +268,12 @@ async fn read(command: &Command, response: Response, now: DateTime<Utc>) -> Answ
     let header =
         |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let text = |name: &str| body[name].as_str().map(str::to_owned);
+    let problem = body["type"].as_str().and_then(|kind| kind.strip_prefix("urn:annals:problem:"));
+    let problem = problem.unwrap_or_default();
+    let invalid = || {
+        let errors = body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        errors.iter().filter_map(|error| error["field"].as_str()).collect::<Vec<_>>()
+    };
     let understood = || match (command, status) {
         (_, 503) => Some(Answer::Unknown),
         (Command::Register { .. }, 201) => Some(Answer::Registered {
@@ -254,8 +289,14 @@ async fn read(command: &Command, response: Response, now: DateTime<Utc>) -> Answ
             let (token, access) = tokens(&body, spent.generation + 1, now)?;
             Some(Answer::Refreshed(token, access))
         }
-        (Command::SignOut(_), 204) => Some(Answer::SignedOut),
-        (Command::ReadProfile(..), 200) => Some(Answer::Profile(Profile {
+        (
+            Command::SignOut(_)
+            | Command::ChangePassword { .. }
+            | Command::EndSession { .. }
+            | Command::EndOtherSessions(_),
+            204,
+        ) => Some(Answer::Done),
+        (Command::ReadProfile(..) | Command::Rename { .. }, 200) => Some(Answer::Profile(Profile {
             user: text("user_id")?,
             version: header("annals-version").parse().ok()?,
             etag: header("etag").to_owned(),
@@ -263,13 +304,44 @@ async fn read(command: &Command, response: Response, now: DateTime<Utc>) -> Answ
             name: text("name"),
             updated_at: text("updated_at")?,
         })),
+        (Command::ListSessions(_), 200) => {
+            body["sessions"].as_array()?.iter().map(listed).collect::<Option<_>>().map(Answer::Sessions)
+        }
+        (Command::ChangePassword { .. } | Command::EndSession { .. } | Command::EndOtherSessions(_), 401)
+            if problem == "insufficient-user-authentication" =>
+        {
+            Some(Answer::SignInTooOld)
+        }
+        (Command::Register { .. }, 422) if invalid() == ["password"] => Some(Answer::Guessable),
+        (Command::ChangePassword { .. }, 422) => match invalid().as_slice() {
+            ["current_password"] => Some(Answer::WrongPassword),
+            ["new_password"] => Some(Answer::Guessable),
+            _ => None,
+        },
         (Command::Register { .. }, 409)
         | (Command::SignIn { .. }, 401 | 429)
         | (Command::Refresh(_), 400)
-        | (Command::SignOut(_) | Command::ReadProfile(..), 401) => Some(Answer::Refused(status)),
+        | (Command::Rename { .. }, 412)
+        | (Command::ChangePassword { .. }, 429)
+        | (Command::EndSession { .. }, 404) => Some(Answer::Refused(status)),
+        (command, 401) if command.acting().is_some() && problem == "bad-token" => {
+            Some(Answer::Refused(status))
+        }
         _ => None,
     };
     understood().unwrap_or_else(|| Answer::Absurd(format!("{status} {body}")))
+}
+
+fn listed(item: &Value) -> Option<Listed> {
+    let text = |name: &str| item[name].as_str().map(str::to_owned);
+    let from: Option<Ipv6Addr> = text("address").and_then(|address| address.parse().ok());
+    Some(Listed {
+        session: text("session_id")?.parse().ok()?,
+        current: item["current"].as_bool()?,
+        agent: text("client"),
+        request: from.and_then(|from| usize::try_from(from.to_bits()).ok()),
+        signed_in_at: text("signed_in_at")?,
+    })
 }
 
 fn tokens(body: &Value, generation: u64, now: DateTime<Utc>) -> Option<(Token, Access)> {

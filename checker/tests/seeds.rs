@@ -40,8 +40,18 @@ mod seeds {
                 "unknown outcome",
                 "refused 400",
                 "refused 401",
+                "refused 404",
                 "refused 409",
+                "refused 412",
                 "refused 429",
+                "sign-in too old",
+                "wrong current password",
+                "guessable",
+                "sessions listed",
+                "UserRenamed",
+                "UserPasswordChanged",
+                "UserEndedSession",
+                "UserEndedOtherSessions",
                 "RefreshTokenReused",
             ];
             for what in mishaps.iter().map(String::as_str).chain(others) {

@@ -1,10 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{UserEvent, UserId, Version};
+use domain::{SessionId, UserEvent, UserId, Version};
 use storage::{Commit, View};
 
 use super::Case;
-use crate::history::{Answer, Command, Entry};
+use crate::history::{Access, Answer, Command, Entry, GUESSABLE};
 use crate::truth::{begun, ended, events, request_of};
 use crate::world::address;
 
@@ -68,6 +68,15 @@ impl Case<'_> {
     /// A commit is what its request asked for, and the request was not refused.
     fn was_asked_for(&mut self, commit: &Commit, entry: &Entry) {
         let (user, version) = (commit.user, commit.version);
+        let told = self.truth.users.get(&user);
+        let before = usize::try_from(version.number()).unwrap_or_default().saturating_sub(1);
+        let alive: BTreeSet<SessionId> = told.into_iter().flat_map(|told| told.alive(before)).collect();
+        let is_theirs = |access: &Access| self.user_of(access.session).is_some_and(|(of, _)| of == user);
+        let was_alive = |session: SessionId| alive.contains(&session);
+        let ends_all_but = |access: &Access, ended: &[SessionId]| {
+            let mut left = alive.clone();
+            ended.iter().all(|session| left.remove(session)) && left.into_iter().eq([access.session])
+        };
         let fits = events(commit).all(|event| match (&entry.command, event) {
             (Command::Register { address: of, .. }, UserEvent::UserRegistered { email, name, .. }) => {
                 let name = name.as_ref().map(|name| name.as_str().to_owned());
@@ -75,7 +84,27 @@ impl Case<'_> {
             }
             (Command::SignIn { address: of, password }, UserEvent::UserSignedIn { .. }) => {
                 let owner = self.truth.owner(&address(*of)).map(|(owner, _)| owner);
-                owner == Some(user) && self.password_of(*of) == Some(*password)
+                owner == Some(user) && self.password_after(user, before) == Some(*password)
+            }
+            (Command::Rename { access, name, .. }, UserEvent::UserRenamed { name: new }) => {
+                is_theirs(access) && *name == new.as_ref().map(|new| new.as_str().to_owned())
+            }
+            (
+                Command::ChangePassword { access, current, new },
+                UserEvent::UserPasswordChanged { ended, .. },
+            ) => {
+                *new != GUESSABLE
+                    && self.password_after(user, before) == Some(*current)
+                    && ends_all_but(access, ended)
+            }
+            (Command::EndOtherSessions(access), UserEvent::UserEndedOtherSessions { ended }) => {
+                !ended.is_empty() && ends_all_but(access, ended)
+            }
+            (Command::EndSession { access, session }, UserEvent::UserEndedSession { session: ended }) => {
+                session == ended && ended != &access.session && was_alive(access.session)
+            }
+            (Command::EndSession { access, session }, UserEvent::UserSignedOut { session: ended }) => {
+                session == ended && *ended == access.session
             }
             (Command::SignOut(access), UserEvent::UserSignedOut { session }) => access.session == *session,
             (Command::Refresh(token), UserEvent::RefreshTokenReused { session }) => {
@@ -88,7 +117,7 @@ impl Case<'_> {
             // A spent token is refused, and ends its session.
             (Command::Refresh(_), Answer::Refused(_)) => false,
             (Command::Refresh(_), answer) => *answer != Answer::Unknown,
-            (_, answer) => matches!(answer, Answer::Refused(_)),
+            (_, answer) => answer.refuses(),
         };
         self.require(!denied, || format!("refused, and done all the same as {user} v{version}: {entry}"));
     }

@@ -3,27 +3,35 @@
 //! The log says of every commit which request caused it, so each answer can be held against what really happened, and
 //! each thing that happened against what was asked.
 
+mod between;
+mod ending;
 mod log;
+mod passwords;
 mod reading;
 mod registering;
+mod renaming;
 mod sessions;
 mod signing_in;
 #[cfg(test)]
 mod tampering;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use domain::{UserId, Version};
 
 use crate::history::{Answer, Entry};
 use crate::truth::Truth;
+use between::{Beginnings, beginnings};
 
 /// A history to be judged, and what is held against it.
 pub(crate) struct Case<'a> {
     pub entries: &'a [Entry],
     pub truth: &'a Truth,
     pub findings: Vec<String>,
+    beginnings: Beginnings,
+    /// The password of each user, by its number, after each of their commits.
+    passwords: BTreeMap<UserId, Vec<Option<usize>>>,
 }
 
 /// Everything that does not fit together, in words; nothing if all is well.
@@ -32,7 +40,14 @@ pub(crate) fn judge(
     truth: &Truth,
     delivered: &BTreeSet<(UserId, Version)>,
 ) -> Vec<String> {
-    let mut case = Case { entries, truth, findings: Vec::new() };
+    let passwords = truth.users.iter().map(|(user, told)| (*user, told.passwords(entries)));
+    let mut case = Case {
+        entries,
+        truth,
+        findings: Vec::new(),
+        beginnings: beginnings(truth),
+        passwords: passwords.collect(),
+    };
     case.no_answer_is_absurd();
     case.log();
     case.views(delivered);
@@ -41,6 +56,9 @@ pub(crate) fn judge(
     case.guessing();
     case.sessions();
     case.reading();
+    case.passwords();
+    case.renaming();
+    case.ending();
     case.findings
 }
 

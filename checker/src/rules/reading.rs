@@ -9,10 +9,9 @@ impl Case<'_> {
     /// A profile is the fold of the log at the version it names: one that there was, and as late as was asked for.
     pub(super) fn reading(&mut self) {
         for entry in self.entries {
-            if let (Command::ReadProfile(_, at_least), Answer::Profile(profile)) =
-                (&entry.command, &entry.answer)
-            {
-                self.shows_the_log(entry, profile);
+            let Answer::Profile(profile) = &entry.answer else { continue };
+            self.shows_the_log(entry, profile);
+            if let Command::ReadProfile(_, at_least) = &entry.command {
                 self.is_as_late_as_asked_for(entry, profile, at_least.unwrap_or(1));
             }
         }

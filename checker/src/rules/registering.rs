@@ -27,7 +27,7 @@ impl Case<'_> {
                         && *version == 1;
                     self.require(holds, || format!("registered, and the log knows nothing of it: {entry}"));
                 }
-                Answer::Refused(_) => {
+                Answer::Refused(409) => {
                     let another = owned_by.is_some() && owned_by != own.as_deref();
                     self.require(another, || format!("taken by nobody else: {entry}"));
                     let in_time = self.registrations(*of, owned_by).any(|other| other.may_affect(entry));
@@ -36,15 +36,6 @@ impl Case<'_> {
                 _ => {}
             }
         }
-    }
-
-    /// The password that an address was registered with.
-    pub(super) fn password_of(&self, of: usize) -> Option<usize> {
-        let name = self.truth.owner(&address(of))?.1.registered_name();
-        self.registrations(of, name).find_map(|entry| match &entry.command {
-            Command::Register { password, .. } => Some(*password),
-            _ => None,
-        })
     }
 
     /// The requests that were the registration of this name.

@@ -33,22 +33,30 @@ impl Case<'_> {
                 (Command::Refresh(token), Answer::Refused(_)) if token.genuine => {
                     self.has_ended(entry, token.session);
                 }
-                (Command::SignOut(access), Answer::SignedOut) => {
-                    self.had_not_ended(entry, access.session);
-                    self.has_ended(entry, access.session);
+                (command, answer) => {
+                    if let Some(access) = command.acting() {
+                        self.was_asked_in_a_session(entry, access, answer);
+                    }
                 }
-                (Command::ReadProfile(access, _), Answer::Profile(_)) => {
-                    self.had_not_ended(entry, access.session);
-                    self.require(entry.now <= access.expires + LEEWAY, || {
-                        format!("an expired access token was taken: {entry}")
-                    });
-                }
-                (Command::SignOut(access) | Command::ReadProfile(access, _), Answer::Refused(_))
-                    if !expired(entry, access) =>
-                {
-                    self.has_ended(entry, access.session);
-                }
-                _ => {}
+            }
+            if let Some(ended) = ended_by(entry) {
+                self.has_ended(entry, ended);
+            }
+        }
+    }
+
+    /// What was asked with an access token was done, or looked into, in a session that was alive; where it was refused
+    /// for want of one, the session had ended or the token was too old.
+    fn was_asked_in_a_session(&mut self, entry: &Entry, access: &Access, answer: &Answer) {
+        match answer {
+            Answer::Unknown => {}
+            Answer::Refused(401) if expired(entry, access) => {}
+            Answer::Refused(401) => self.has_ended(entry, access.session),
+            _ => {
+                self.had_not_ended(entry, access.session);
+                self.require(entry.now <= access.expires + LEEWAY, || {
+                    format!("an expired access token was taken: {entry}")
+                });
             }
         }
     }
@@ -77,13 +85,15 @@ impl Case<'_> {
         self.require(in_time, || format!("the session had not ended: {entry}"));
     }
 
-    /// Nobody had been told that the session ended.
+    /// Nobody had been told that the session ended, nor anybody of what ended it by the log.
     fn had_not_ended(&mut self, entry: &Entry, session: SessionId) {
         let ended = self.entries.iter().find(|other| tells_end_of(other, session) && other.precedes(entry));
         self.require(ended.is_none(), || {
             let ended = ended.map(ToString::to_string).unwrap_or_default();
             format!("a session was used that had ended by {ended}: {entry}")
         });
+        let (alive, _) = self.may_have_been_alive(entry, session);
+        self.require(alive, || format!("a session was used that was not alive by the log: {entry}"));
     }
 
     /// Whether a token that ended its session had been spent, and could not be its own client's second try.
@@ -132,11 +142,19 @@ fn expired(entry: &Entry, access: &Access) -> bool {
 /// Whether an answer says that the session is over.
 fn tells_end_of(entry: &Entry, session: SessionId) -> bool {
     match (&entry.command, &entry.answer) {
-        (Command::SignOut(access), Answer::SignedOut) => access.session == session,
         (Command::Refresh(token), Answer::Refused(_)) => token.genuine && token.session == session,
-        (Command::SignOut(access) | Command::ReadProfile(access, _), Answer::Refused(_)) => {
-            access.session == session && !expired(entry, access)
+        (command, Answer::Refused(401)) => {
+            command.acting().is_some_and(|access| access.session == session && !expired(entry, access))
         }
-        _ => false,
+        _ => ended_by(entry) == Some(session),
+    }
+}
+
+/// The one session that an answer says is ended.
+fn ended_by(entry: &Entry) -> Option<SessionId> {
+    match (&entry.command, &entry.answer) {
+        (Command::SignOut(access), Answer::Done) => Some(access.session),
+        (Command::EndSession { session, .. }, Answer::Done) => Some(*session),
+        _ => None,
     }
 }

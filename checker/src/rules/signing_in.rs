@@ -11,15 +11,17 @@ use crate::world::address;
 const FREE: usize = 5;
 
 impl Case<'_> {
-    /// Nobody gets in with a wrong password, and nobody whose registration was known is kept out with the right one.
+    /// Nobody gets in with a password that is not theirs at that moment, and nobody is kept out with the one that is.
     pub(super) fn signing_in(&mut self) {
         for entry in self.entries {
             let Command::SignIn { address: of, password } = entry.command else { continue };
-            let right = self.password_of(of) == Some(password);
+            let owner = self.truth.owner(&address(of));
             match &entry.answer {
                 Answer::SignedIn { user, version, token, .. } => {
-                    let owner = self.truth.owner(&address(of)).map(|(owner, _)| owner);
-                    self.require(right && owner == Some(*user), || format!("let in by mistake: {entry}"));
+                    let before = usize::try_from(*version).unwrap_or_default().saturating_sub(1);
+                    let right = owner.is_some_and(|(owner, _)| owner == *user)
+                        && self.password_after(*user, before) == Some(password);
+                    self.require(right, || format!("let in by mistake: {entry}"));
                     let recorded = self.truth.commits().any(|commit| {
                         request_of(commit) == Some(entry.request)
                             && (commit.user, commit.version.number()) == (*user, *version)
@@ -28,13 +30,30 @@ impl Case<'_> {
                     self.require(recorded, || format!("signed in, and the log knows nothing of it: {entry}"));
                 }
                 Answer::Refused(401) => {
-                    let known =
-                        self.entries.iter().any(|other| shows_owner(other, of) && other.precedes(entry));
-                    self.require(!(right && known), || format!("kept out with the right password: {entry}"));
+                    let wrong = owner
+                        .is_none_or(|(user, told)| self.may_have_been_wrong(entry, user, told, password));
+                    self.require(wrong, || format!("kept out with the right password: {entry}"));
                 }
                 Answer::Refused(_) => self.had_reason_to_wait(entry, of),
                 _ => {}
             }
+        }
+        for entry in self.entries.iter().filter(|entry| entry.answer == Answer::Refused(429)) {
+            if let (Command::ChangePassword { .. }, Some(of)) = (&entry.command, self.tried_on(entry)) {
+                self.had_reason_to_wait(entry, of);
+            }
+        }
+    }
+
+    /// The address whose password a request presents.
+    fn tried_on(&self, entry: &Entry) -> Option<usize> {
+        match &entry.command {
+            Command::SignIn { address, .. } => Some(*address),
+            Command::ChangePassword { access, .. } => match self.beginning_of(access.session)?.command {
+                Command::SignIn { address, .. } => Some(address),
+                _ => None,
+            },
+            _ => None,
         }
     }
 
@@ -43,17 +62,17 @@ impl Case<'_> {
         let entries = self.entries;
         let attempts = || {
             entries.iter().filter(|other| {
-                matches!(other.command, Command::SignIn { address, .. } if address == of)
-                    && other.request != entry.request
+                self.tried_on(other) == Some(of) && other.request != entry.request && !was_turned_away(other)
             })
         };
         let success = attempts()
-            .filter(|other| matches!(other.answer, Answer::SignedIn { .. }) && other.precedes(entry))
+            .filter(|other| {
+                matches!(other.answer, Answer::SignedIn { .. } | Answer::Done) && other.precedes(entry)
+            })
             .max_by_key(|success| success.invoked);
         let counted = attempts()
             .filter(|other| {
                 other.may_affect(entry)
-                    && other.answer != Answer::Refused(429)
                     && success
                         .is_none_or(|success| other.request != success.request && success.may_affect(other))
             })
@@ -65,33 +84,31 @@ impl Case<'_> {
 
     /// Wrong passwords are not looked at more often than the back-off allows.
     pub(super) fn guessing(&mut self) {
-        let addresses = self.entries.iter().filter_map(|entry| match entry.command {
-            Command::SignIn { address, .. } => Some(address),
-            _ => None,
-        });
-        let addresses: BTreeSet<usize> = addresses.collect();
+        let addresses: BTreeSet<usize> =
+            self.entries.iter().filter_map(|entry| self.tried_on(entry)).collect();
         for of in addresses {
             // Where the count may have begun anew, by a registration or a success, nothing is said.
-            let of_address = || {
-                self.entries.iter().filter(move |entry| match entry.command {
-                    Command::Register { address, .. } | Command::SignIn { address, .. } => address == of,
-                    _ => false,
-                })
-            };
-            let known =
-                of_address().filter(|entry| shows_owner(entry, of)).map(|entry| entry.completed).min();
-            if known.is_none() && self.truth.owner(&address(of)).is_some() {
+            let owner = self.truth.owner(&address(of));
+            let known = self.entries.iter().filter(|entry| shows_owner(entry, of));
+            let known = known.map(|entry| entry.completed).min();
+            if known.is_none() && owner.is_some() {
                 continue;
             }
-            let right = self.password_of(of);
-            let may_succeed = |entry: &&Entry| {
-                matches!(entry.command, Command::SignIn { password, .. } if Some(password) == right)
-                    && !matches!(entry.answer, Answer::Refused(_))
+            let of_address = || self.entries.iter().filter(|entry| self.tried_on(entry) == Some(of));
+            let ever_right = |password: usize| {
+                let passwords = owner.and_then(|(user, _)| self.passwords.get(&user));
+                passwords.is_some_and(|set| set.contains(&Some(password)))
+            };
+            let may_succeed = |entry: &&Entry| match entry.command {
+                Command::SignIn { password: tried, .. } | Command::ChangePassword { current: tried, .. } => {
+                    ever_right(tried) && !entry.answer.refuses()
+                }
+                _ => false,
             };
             let successes: Vec<&Entry> = of_address().filter(may_succeed).collect();
             // By the successes that came before them; those that overlap one are left out.
             let mut guesses: BTreeMap<usize, Vec<DateTime<Utc>>> = BTreeMap::new();
-            for guess in of_address().filter(|entry| entry.answer == Answer::Refused(401)) {
+            for guess in of_address().filter(|entry| was_wrong(entry)) {
                 let before = successes.iter().filter(|success| success.precedes(guess)).count();
                 let after = successes.iter().filter(|success| guess.precedes(success)).count();
                 if known.is_none_or(|known| guess.invoked > known) && before + after == successes.len() {
@@ -120,6 +137,23 @@ fn shows_owner(entry: &Entry, of: usize) -> bool {
     match (&entry.command, &entry.answer) {
         (Command::Register { address, .. }, Answer::Registered { .. } | Answer::Refused(_))
         | (Command::SignIn { address, .. }, Answer::SignedIn { .. }) => *address == of,
+        _ => false,
+    }
+}
+
+/// Whether a password was looked at, and was wrong.
+fn was_wrong(entry: &Entry) -> bool {
+    match entry.command {
+        Command::SignIn { .. } => entry.answer == Answer::Refused(401),
+        _ => entry.answer == Answer::WrongPassword,
+    }
+}
+
+/// Whether a request that presents a password was refused before that was looked at.
+fn was_turned_away(entry: &Entry) -> bool {
+    match (&entry.command, &entry.answer) {
+        (_, Answer::Refused(429)) => true,
+        (Command::ChangePassword { .. }, answer) => answer.refuses() && *answer != Answer::WrongPassword,
         _ => false,
     }
 }
