@@ -141,8 +141,19 @@ impl ReadModel {
             match &scanned.outcome {
                 Ok(snapshot) if snapshot.head.version == Version::NONE => return Ok(Settled::NoLog),
                 Ok(snapshot) => {
+                    let end = snapshot.head.version;
                     if self.views.put_after(user, snapshot, replacing, marks).await? == Put::Written {
-                        return Ok(Settled::Written);
+                        if !replacing_newer {
+                            return Ok(Settled::Written);
+                        }
+                        // Until now a projector has left this user to newer code, and counted the records of what was
+                        // appended since the log was read as handled: nothing would come again.
+                        scanned = self.log.fold(user).await?;
+                        if scanned.outcome.as_ref().is_ok_and(|snapshot| snapshot.head.version == end) {
+                            return Ok(Settled::Written);
+                        }
+                        replacing = Replacing::OlderOrEqual;
+                        continue;
                     }
                 }
                 Err(Broken::Erased) => {

@@ -29,7 +29,9 @@ async fn is_killed_and_run_again(command: &str) {
             let mut child =
                 home.data.command(&[command]).stdout(std::process::Stdio::null()).spawn().unwrap();
             while views(&home).await == 0 {
-                assert_eq!(child.try_wait().unwrap(), None, "it ended and made nothing");
+                if child.try_wait().unwrap().is_some() {
+                    assert!(views(&home).await > 0, "it ended and made nothing");
+                }
             }
             tokio::time::sleep(random.within_ms(40)).await;
             child.kill().unwrap();
