@@ -305,7 +305,8 @@ mod tests {
         let signs = "0123456789@({[<!|$+%".repeat(51);
         let letters = "abcdefghijklmnopqrstuvwxyz!@$".repeat(35);
         let digits = "3141592653589793238462643383279502884197169399".repeat(22);
-        for password in [signs, letters, digits, "ab".repeat(512), "\u{130}".repeat(1_024)] {
+        for password in [signs, letters, digits, "ab".repeat(512), "12".repeat(512), "\u{130}".repeat(1_024)]
+        {
             let started = Instant::now();
             let _ = judged(&password);
             // Unoptimised, and on a busy machine.

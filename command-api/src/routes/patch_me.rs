@@ -77,7 +77,7 @@ pub(super) async fn patch_me(
         return shown(bearer.user, loaded.snapshot());
     };
     let intent = Intent {
-        command: Command::Rename { name, replacing },
+        command: Command::Rename { session: bearer.session, name, replacing },
         id: CommandId::new(new_id(now)?),
         at: now,
         address: client.address,

@@ -30,6 +30,8 @@ pub enum Command {
     },
     /// Call the user otherwise.
     Rename {
+        /// The session in which it is asked for.
+        session: SessionId,
         /// What to call them; `None` for by no name.
         name: Option<DisplayName>,
         /// The versions of the profile that may be changed; `None` if any may.

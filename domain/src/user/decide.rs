@@ -34,9 +34,12 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
             }])
         }
 
-        // Before the versions: whoever asks for what is so already, perhaps again after a lost answer, has it.
-        (Command::Rename { name, .. }, User::Registered(account)) if *name == account.name => Ok(vec![]),
-        (Command::Rename { name, replacing }, User::Registered(account)) => {
+        (Command::Rename { session, name, replacing }, User::Registered(account)) => {
+            lives(account, *session)?;
+            // Before the versions: whoever asks for what is so already, perhaps again after a lost answer, has it.
+            if *name == account.name {
+                return Ok(vec![]);
+            }
             let may_be_changed =
                 replacing.as_ref().is_none_or(|versions| versions.contains(&account.profile_version));
             if !may_be_changed {
@@ -93,11 +96,15 @@ fn ended(account: &Account, session: SessionId, event: UserEvent) -> Vec<UserEve
     if account.sessions.iter().any(|live| live.id == session) { vec![event] } else { vec![] }
 }
 
+/// Refuses a command that is given in a session which is not, or no longer, one of the user's.
+fn lives(account: &Account, acting: SessionId) -> Result<(), Rejection> {
+    let known = account.sessions.iter().any(|live| live.id == acting);
+    if known { Ok(()) } else { Err(Rejection::SessionEnded) }
+}
+
 /// The sessions besides the one in which a command is given, which must be one of the user's.
 fn others(account: &Account, acting: SessionId) -> Result<Vec<SessionId>, Rejection> {
-    if !account.sessions.iter().any(|live| live.id == acting) {
-        return Err(Rejection::SessionEnded);
-    }
+    lives(account, acting)?;
     Ok(account.sessions.iter().map(|live| live.id).filter(|id| *id != acting).collect())
 }
 

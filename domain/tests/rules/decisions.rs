@@ -185,16 +185,18 @@ fn a_spent_token_of_a_session_that_is_over_ends_nothing() {
 
 #[test]
 fn a_user_can_take_another_name_and_give_it_up() {
-    given([registered()]).when(&rename(Some("Augusta"), None)).then([renamed(Some("Augusta"))]);
-    given([registered()]).when(&rename(None, None)).then([renamed(None)]);
-    given([registered(), renamed(None)]).when(&rename(Some("Ada"), None)).then([renamed(Some("Ada"))]);
+    given([registered(), signed_in(1)]).when(&rename(Some("Augusta"), None)).then([renamed(Some("Augusta"))]);
+    given([registered(), signed_in(1)]).when(&rename(None, None)).then([renamed(None)]);
+    given([registered(), signed_in(1), renamed(None)])
+        .when(&rename(Some("Ada"), None))
+        .then([renamed(Some("Ada"))]);
 }
 
 #[test]
 fn who_has_the_name_already_needs_no_other_whatever_the_version() {
-    given([registered()]).when(&rename(Some("Ada"), None)).then_nothing();
-    given([registered()]).when(&rename(Some("Ada"), Some(&[7]))).then_nothing();
-    given([registered(), renamed(None)]).when(&rename(None, Some(&[]))).then_nothing();
+    given([registered(), signed_in(1)]).when(&rename(Some("Ada"), None)).then_nothing();
+    given([registered(), signed_in(1)]).when(&rename(Some("Ada"), Some(&[7]))).then_nothing();
+    given([registered(), signed_in(1), renamed(None)]).when(&rename(None, Some(&[]))).then_nothing();
 }
 
 #[test]
@@ -205,6 +207,17 @@ fn a_profile_is_changed_only_if_it_is_of_a_version_that_may_be_changed() {
     }
     for versions in [&[][..], &[1], &[3], &[1, 3]] {
         history().when(&rename(None, Some(versions))).then_refused(Rejection::ProfileChanged);
+    }
+}
+
+#[test]
+fn a_session_that_is_over_renames_nobody() {
+    for over in [vec![], vec![signed_in(2)], vec![signed_in(1), signed_out(1)]] {
+        let history = || given([registered()].into_iter().chain(over.clone()));
+        for name in [Some("Augusta"), Some("Ada"), None] {
+            history().when(&rename(name, None)).then_refused(Rejection::SessionEnded);
+        }
+        history().when(&rename(None, Some(&[7]))).then_refused(Rejection::SessionEnded);
     }
 }
 

@@ -110,9 +110,14 @@ pub(crate) fn sign_in(number: u32) -> Command {
     }
 }
 
-/// Asks for another name, if the profile is of one of these versions.
+/// Asks in session 1 for another name, if the profile is of one of these versions.
 pub(crate) fn rename(name: Option<&str>, replacing: Option<&[u64]>) -> Command {
+    rename_in(session(1), name, replacing)
+}
+
+pub(crate) fn rename_in(session: SessionId, name: Option<&str>, replacing: Option<&[u64]>) -> Command {
     Command::Rename {
+        session,
         name: name.map(|name| DisplayName::parse(name).unwrap()),
         replacing: replacing.map(|versions| versions.iter().map(|version| Version::new(*version)).collect()),
     }

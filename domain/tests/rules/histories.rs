@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::fixture::{
     ada, credential, end_others, end_reused, end_session, given, noon, password, register, registered,
-    rename, session, sign_out,
+    rename_in, session, sign_out,
 };
 
 /// One command of a history. Sessions are named by the sign-in that began them, counted from 0.
@@ -86,7 +86,10 @@ fn live(steps: Vec<(Ask, i64)>) -> Vec<Commit> {
                 }
             }
             Ask::Rename(name, replacing) => {
-                rename(name.map(|name| ["Ada", "Augusta", "李"][usize::from(name)]), replacing.as_deref())
+                let newest = user.account().and_then(|account| account.sessions.last());
+                let acting = newest.map_or(session(0), |live| live.id);
+                let name = name.map(|name| ["Ada", "Augusta", "李"][usize::from(name)]);
+                rename_in(acting, name, replacing.as_deref())
             }
             Ask::ChangePassword { acting, credential_is_hers, attempt } => {
                 credentials += 1;

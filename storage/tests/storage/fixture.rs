@@ -309,9 +309,9 @@ pub(crate) fn sign_out(session: SessionId) -> Intent {
 }
 
 /// A new name: a commit with nothing beside it.
-pub(crate) fn rename(name: &str) -> Intent {
+pub(crate) fn rename(session: SessionId, name: &str) -> Intent {
     let name = Some(DisplayName::parse(name).unwrap());
-    intent(Command::Rename { name, replacing: None }, Enclosed::Nothing)
+    intent(Command::Rename { session, name, replacing: None }, Enclosed::Nothing)
 }
 
 /// Another password, asked for in session `acting` after the current one was right.

@@ -1,6 +1,6 @@
 //! Lost answers, and answers that say nothing: each time one commit, and the right answer.
 
-use domain::Version;
+use domain::{Rejection, Version};
 use storage::{ExecuteError, Intent, Loaded};
 use testkit::Fault;
 
@@ -106,9 +106,10 @@ async fn a_sign_out_takes_effect_once_whatever_becomes_of_the_answer() {
 
 #[tokio::test]
 async fn a_new_name_takes_effect_once_whatever_becomes_of_the_answer() {
-    survives(1, 2, async |world| {
+    survives(1, 3, async |world| {
         let ada = world.register("ada@example.com").await;
-        (ada.clone(), world.load(&ada).await, rename("Augusta"))
+        let session = world.sign_in(&ada, 1).await;
+        (ada.clone(), world.load(&ada).await, rename(session.id, "Augusta"))
     })
     .await;
 }
@@ -223,28 +224,43 @@ async fn a_lone_commit_that_another_one_overtook_is_decided_again() {
     for fault in [None, Some(Fault::DropBefore), Some(Fault::error(400, "TransactionConflictException"))] {
         let world = World::start().await;
         let ada = world.register("ada@example.com").await;
-        let (mut loaded, mine) = (world.load(&ada).await, rename("Augusta"));
+        let session = world.sign_in(&ada, 1).await.id;
+        let (mut loaded, mine) = (world.load(&ada).await, rename(session, "Augusta"));
         world.store.freshen(&mut loaded).await.unwrap();
-        world.execute(&ada, &rename("Byron")).await.unwrap();
+        world.execute(&ada, &rename(session, "Byron")).await.unwrap();
         if let Some(fault) = fault {
             world.faults.script(WRITE_ALONE, 1, fault);
         }
         let appended = world.store.execute(&mut loaded, &mine).await.unwrap();
-        assert_eq!(appended.version, Some(Version::new(3)));
+        assert_eq!(appended.version, Some(Version::new(4)));
         assert_eq!(world.fold(&ada).await.unwrap(), appended.snapshot);
     }
+}
+
+#[tokio::test]
+async fn who_was_let_in_before_their_session_ended_renames_nobody() {
+    let world = World::start().await;
+    let ada = world.register("ada@example.com").await;
+    let session = world.sign_in(&ada, 1).await.id;
+    let mut loaded = world.load(&ada).await;
+    world.store.freshen(&mut loaded).await.unwrap();
+    world.execute(&ada, &sign_out(session)).await.unwrap();
+    let refused = world.store.execute(&mut loaded, &rename(session, "Eve")).await;
+    assert!(matches!(refused, Err(ExecuteError::Rejected(Rejection::SessionEnded))), "{refused:?}");
+    assert_eq!(world.fold(&ada).await.unwrap().head.version, Version::new(3));
 }
 
 #[tokio::test]
 async fn a_lone_commit_refused_for_good_is_not_sent_again() {
     let world = World::start().await;
     let ada = world.register("ada@example.com").await;
+    let session = world.sign_in(&ada, 1).await.id;
     let mut loaded = world.load(&ada).await;
     world.store.freshen(&mut loaded).await.unwrap();
     for fault in [Fault::error(400, "ValidationException"), Fault::error(400, "AccessDeniedException")] {
         world.meter.reset();
         world.faults.script(WRITE_ALONE, 1, fault.clone());
-        let refused = world.store.execute(&mut loaded, &rename("Augusta")).await;
+        let refused = world.store.execute(&mut loaded, &rename(session, "Augusta")).await;
         assert!(matches!(refused, Err(ExecuteError::Unavailable(_))));
         assert_eq!(world.meter.taken().requests, [WRITE_ALONE], "{fault:?}");
     }

@@ -88,7 +88,7 @@ async fn story(world: &World) -> (Person, Vec<String>) {
         Enclosed::Nothing,
     );
     world.execute(&ada, &marked(reused)).await.unwrap();
-    world.execute(&ada, &marked(rename(&format!("{NAME} again")))).await.unwrap();
+    world.execute(&ada, &marked(rename(last.id, &format!("{NAME} again")))).await.unwrap();
     world.project(&ada).await;
     for guessed in [Guessed::User(ada.user), Guessed::Unknown(world.store.identifiers.key.email(&ada.email))]
     {
