@@ -257,8 +257,8 @@ impl Client {
     fn some_token(&mut self, tokens: &[Token]) -> Token {
         let latest = tokens.last().cloned().expect("a session begins with a token");
         match self.random.below(20) {
-            0..=3 => self.random.pick(tokens).cloned().unwrap_or(latest),
-            4 => {
+            0..=6 => self.random.pick(tokens).cloned().unwrap_or(latest),
+            7 => {
                 let mut text = latest.text.into_bytes();
                 let place = self.random.below(text.len());
                 text[place] = if text[place] == b'A' { b'B' } else { b'A' };

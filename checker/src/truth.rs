@@ -80,6 +80,12 @@ impl Told {
         self.states.first()?.account()?.name.as_ref().map(domain::DisplayName::as_str)
     }
 
+    /// The number of the commit that a request caused.
+    pub(crate) fn commit_of(&self, entry: &Entry) -> Option<usize> {
+        let place = self.commits.iter().position(|commit| request_of(commit) == Some(entry.request));
+        place.map(|place| place + 1)
+    }
+
     /// The user after so many commits.
     pub(crate) fn account(&self, commits: usize) -> Option<&Account> {
         self.states.get(commits.checked_sub(1)?)?.account()

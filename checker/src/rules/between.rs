@@ -54,12 +54,6 @@ impl<'a> Case<'a> {
         self.passwords.get(&user)?.get(commits.checked_sub(1)?).copied().flatten()
     }
 
-    /// The number of the user's commit that a request caused.
-    pub(super) fn commit_of(&self, told: &Told, entry: &Entry) -> Option<usize> {
-        let place = told.commits.iter().position(|commit| request_of(commit) == Some(entry.request));
-        place.map(|place| place + 1)
-    }
-
     /// Whether a password was, at some moment between a request and its answer, not that of the user. A change to what
     /// it is already makes whoever is let in look again, once: two such changes keep them out all the same.
     pub(super) fn may_have_been_wrong(

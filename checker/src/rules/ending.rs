@@ -47,7 +47,7 @@ impl Case<'_> {
     }
 
     fn is_in_the_log(&mut self, entry: &Entry, told: &Told) {
-        let there = self.commit_of(told, entry).is_some();
+        let there = told.commit_of(entry).is_some();
         self.require(there, || format!("ended, and the log knows nothing of it: {entry}"));
     }
 

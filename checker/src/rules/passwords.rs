@@ -35,7 +35,7 @@ impl Case<'_> {
             let Some((user, told)) = self.user_of(access.session) else { continue };
             match entry.answer {
                 Answer::Done => {
-                    let changed = self.commit_of(told, entry).is_some_and(|number| {
+                    let changed = told.commit_of(entry).is_some_and(|number| {
                         events(&told.commits[number - 1])
                             .any(|event| matches!(event, UserEvent::UserPasswordChanged { .. }))
                     });

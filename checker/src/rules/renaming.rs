@@ -32,7 +32,7 @@ impl Case<'_> {
     fn was_renamed(&mut self, entry: &Entry, told: &Told, shown: &Profile) {
         let Command::Rename { name, if_match, .. } = &entry.command else { return };
         let version = usize::try_from(shown.version).unwrap_or_default();
-        if let Some(number) = self.commit_of(told, entry) {
+        if let Some(number) = told.commit_of(entry) {
             let matched = matches_tag(told, number - 1, if_match.as_deref());
             self.require(matched, || format!("renamed against If-Match: {entry}"));
             self.require(version == number, || format!("renamed in v{number}: {entry}"));

@@ -2,6 +2,8 @@
 
 use domain::{CredentialId, SessionId, UserEvent};
 
+use storage::Commit;
+
 use super::{Left, entry, finds, signed_in};
 use crate::history::{Access, Answer, Command, Entry, GUESSABLE};
 use crate::truth::{events, request_of};
@@ -11,7 +13,7 @@ fn changed(entry: &Entry) -> bool {
 }
 
 /// The first such event of the log.
-fn event<'a>(story: &'a mut Left, of: impl Fn(&UserEvent) -> bool) -> Option<&'a mut UserEvent> {
+fn event(story: &mut Left, of: impl Fn(&UserEvent) -> bool) -> Option<&mut UserEvent> {
     let commits = story.truth.users.values_mut().flat_map(|told| &mut told.commits);
     commits.flat_map(|commit| &mut commit.events).map(|recorded| &mut recorded.event).find(|event| of(event))
 }
@@ -313,14 +315,16 @@ fn an_acknowledged_end_of_sessions_that_is_not_in_the_log() {
     ] {
         finds("ended, and the log knows nothing of it", |story| {
             let history = &story.history;
-            let told = story.truth.users.values_mut().find(|told| {
-                let last = told.commits.last().and_then(request_of);
-                last.is_some_and(|request| {
-                    ends(&history[request].command) && history[request].answer == Answer::Done
-                })
-            })?;
-            told.commits.pop();
-            told.states.pop();
+            let done = |commit: &Commit| {
+                let entry = request_of(commit).map(|request| &history[request]);
+                entry.is_some_and(|entry| ends(&entry.command) && entry.answer == Answer::Done)
+            };
+            let mut all = story.truth.users.values_mut();
+            let (told, place) = all
+                .find_map(|told| Some((told.commits.iter().position(done)?, told)))
+                .map(|(n, told)| (told, n))?;
+            told.commits.truncate(place);
+            told.states.truncate(place);
             Some(())
         });
     }
