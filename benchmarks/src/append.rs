@@ -1,5 +1,6 @@
 //! One event appended to a user who has been loaded: by our store, by cqrs-es, and by a bare client that puts an item
-//! of the same size under the same condition. Then the whole command, loading included.
+//! of the same size under the same condition. Then the whole command: by ours with what the caller keeps of the user,
+//! and loaded anew; by cqrs-es, whose framework loads the user every time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -34,23 +35,38 @@ pub(crate) struct Args {
     /// Appends of one turn, by all writers together.
     #[arg(long, default_value_t = 64)]
     appends: usize,
+    /// Another engine, empty, on which the same is measured after the local stack's.
+    #[arg(long)]
+    endpoint: Option<String>,
 }
 
 pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
-    let engine = Engine::start(&folder.path().join("data")).await?;
-    peer::create_tables(&client(&engine.endpoint).0).await?;
     let keys = ServiceKeys::open_or_create(&folder.path().join("service-keys.json"))?;
+    let engine = Engine::start(&folder.path().join("data")).await?;
+    println!("the local stack's engine, in a process of its own, with a data file");
+    on(&engine.endpoint, &keys, args).await?;
+    engine.stop().await?;
+    if let Some(endpoint) = &args.endpoint {
+        Tables::prefixed("annals").create(&client(endpoint).0).await?;
+        println!("\nthe engine at {endpoint}");
+        on(endpoint, &keys, args).await?;
+    }
+    Ok(())
+}
+
+async fn on(endpoint: &str, keys: &ServiceKeys, args: &Args) -> Result<(), Failure> {
+    peer::create_tables(&client(endpoint).0).await?;
     // DynamoDB writes its stream behind the answer; the local engine writes it in the same transaction, in SQL. The
     // peer's table has none, so neither has ours here.
-    without_stream(&engine).await?;
+    without_stream(endpoint).await?;
     println!("load {}", load()?);
     println!(
-        "{:28} {:>10} {:>10} {:>10} {:>12} {:>12}",
+        "{:34} {:>10} {:>10} {:>10} {:>12} {:>12}",
         "median of the turns, per s", "annals", "cqrs-es", "bare put", "to cqrs-es", "to bare put"
     );
     for (first, writers) in [(0, 1), (100, WRITERS)] {
-        let mut ground = Ground::new(&engine, &keys, (first, writers)).await?;
+        let mut ground = Ground::new(endpoint, keys, (first, writers)).await?;
         let mut rates = [Vec::new(), Vec::new(), Vec::new()];
         // The first turn pays for connections and pages.
         for turn in 0..=args.turns {
@@ -62,43 +78,58 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
         }
         let [ours, peers, bare] = rates.map(median);
         println!(
-            "{:28} {ours:10.0} {peers:10.0} {bare:10.0} {:11.2}x {:11.2}x",
+            "{:34} {ours:10.0} {peers:10.0} {bare:10.0} {:11.2}x {:11.2}x",
             format!("append, {writers} at a time"),
             ours / peers,
             bare / ours
         );
     }
-    println!("loaded and appended, a whole command:");
+    println!("a whole command, user kept by annals / loaded anew by annals; cqrs-es loads every time:");
     for (first, writers, history) in [(200, 1, 10), (300, WRITERS, 10), (400, 1, 100), (500, WRITERS, 100)] {
-        let mut ground = Ground::new(&engine, &keys, (first, WRITERS)).await?;
+        let mut ground = Ground::new(endpoint, keys, (first, WRITERS)).await?;
         ground.ours(history - 2).await?;
         ground.peers(history - 1).await?;
         ground.project().await?;
-        let mut rates = [Vec::new(), Vec::new()];
+        let mut rates = [Vec::new(), Vec::new(), Vec::new()];
         for turn in 0..=args.turns / 10 {
-            let times = [ground.our_commands(writers).await?, ground.peer_commands(writers).await?];
+            let times = [
+                ground.our_commands(writers, Caller::Keeps).await?,
+                ground.our_commands(writers, Caller::Loads).await?,
+                ground.peer_commands(writers).await?,
+            ];
             for (rates, time) in rates.iter_mut().zip(times).filter(|_| turn > 0) {
                 rates.push(WRITERS as f64 / time.as_secs_f64());
             }
         }
-        let [ours, peers] = rates.map(median);
-        println!(
-            "{:28} {ours:10.0} {peers:10.0} {:>10} {:11.2}x",
-            format!("of {history}+ events, {writers} at a time"),
-            "",
-            ours / peers
-        );
+        let [kept, loaded, peers] = rates.map(median);
+        for (what, ours) in [("kept", kept), ("loaded", loaded)] {
+            println!(
+                "{:34} {ours:10.0} {peers:10.0} {:>10} {:11.2}x",
+                format!("{what}, {history}+ events, {writers} at a time"),
+                "",
+                ours / peers
+            );
+        }
     }
     println!("load {}", load()?);
-    engine.stop().await
+    Ok(())
 }
 
-async fn without_stream(engine: &Engine) -> Result<(), Failure> {
+async fn without_stream(endpoint: &str) -> Result<(), Failure> {
     let off = StreamSpecification::builder().stream_enabled(false).build()?;
-    let (client, _) = client(&engine.endpoint);
+    let (client, _) = client(endpoint);
     let table = Tables::prefixed("annals").events;
     client.update_table().table_name(table).stream_specification(off).send().await?;
     Ok(())
+}
+
+/// What the caller of our store has of a user before the next command.
+#[derive(Clone, Copy)]
+enum Caller {
+    /// What the command before left: one request.
+    Keeps,
+    /// Nothing: the view and the vault are read first, as every request over HTTP does.
+    Loads,
 }
 
 /// Writers, each with a user of its own on every side.
@@ -127,11 +158,11 @@ struct Writer {
 
 impl Ground {
     async fn new(
-        engine: &Engine,
+        endpoint: &str,
         keys: &ServiceKeys,
         (first, writers): (u64, usize),
     ) -> Result<Self, Failure> {
-        let (client, _) = client(&engine.endpoint);
+        let (client, _) = client(endpoint);
         let tables = Tables::prefixed("annals");
         let store = Store::new(&client, &tables, keys, Lifetimes::default());
         let wrapping = WrappingKeys::new(keys.deployment.clone(), keys.wrapping.clone());
@@ -233,14 +264,16 @@ impl Ground {
     }
 
     /// One command for every user, so many users at a time; then, unmeasured, their views are brought up to date.
-    async fn our_commands(&mut self, at_once: usize) -> Result<Duration, Failure> {
+    async fn our_commands(&mut self, at_once: usize, caller: Caller) -> Result<Duration, Failure> {
         let mut taken = Duration::ZERO;
         let store = &self.store;
         for writers in self.writers.chunks_mut(at_once) {
             taken += timed(writers.iter_mut().map(async |writer| {
                 writer.renamed += 1;
-                let mut loaded = store.load(writer.loaded.user()).await?.ok_or("no such user")?;
-                store.execute(&mut loaded, &rename(writer.number, writer.renamed)?).await?;
+                if let Caller::Loads = caller {
+                    writer.loaded = store.load(writer.loaded.user()).await?.ok_or("no such user")?;
+                }
+                store.execute(&mut writer.loaded, &rename(writer.number, writer.renamed)?).await?;
                 Ok(())
             }))
             .await?;
