@@ -24,7 +24,7 @@ mod seeds {
         let failed: Vec<u64> = campaign.failures.iter().map(|failure| failure.seed).collect();
         assert!(failed.is_empty(), "{failed:?}; the checker example plays one seed: --seed N --times 20");
 
-        // A few seeds may be lucky; two hundred meet everything, and the rarest, a stolen token, some ten times.
+        // A few seeds may be lucky; two hundred meet everything often, a stolen token some thirty times.
         if campaign.seeds >= 200 {
             let mishaps = Mishap::ALL.map(|mishap| format!("{mishap:?}"));
             let others = [
@@ -55,7 +55,10 @@ mod seeds {
                 "RefreshTokenReused",
             ];
             for what in mishaps.iter().map(String::as_str).chain(others) {
-                assert!(campaign.counts.0.get(what).is_some_and(|times| *times >= 2), "hardly any {what}");
+                assert!(
+                    campaign.counts.0.get(what).is_some_and(|times| *times >= 10),
+                    "hardly any {what}"
+                );
             }
         }
     }
