@@ -55,10 +55,7 @@ mod seeds {
                 "RefreshTokenReused",
             ];
             for what in mishaps.iter().map(String::as_str).chain(others) {
-                assert!(
-                    campaign.counts.0.get(what).is_some_and(|times| *times >= 10),
-                    "hardly any {what}"
-                );
+                assert!(campaign.counts.0.get(what).is_some_and(|times| *times >= 10), "hardly any {what}");
             }
         }
     }
