@@ -7,6 +7,7 @@ use domain::{Command, CommandId, CredentialId, NewPassword, PresentedPassword, R
 use storage::{Enclosed, ExecuteError, Intent, Loaded};
 use utoipa::ToSchema;
 
+use super::acting::acting;
 use super::candidate::{Candidate, verified_again};
 use super::fresh::is_fresh;
 use crate::http::{Bearer, BodyProblems, Client, Fields, Invalid, Problem, ProblemBody, SessionProblems};
@@ -66,10 +67,7 @@ pub(super) async fn change_password(
 
     // Before the attempt is counted: one that is turned away is none.
     let _place = service.passwords.place().ok_or_else(Problem::overloaded)?;
-    let acting = Some((bearer.session, now));
-    let Some((mut loaded, Some(session))) = service.store.load_acting(bearer.user, acting).await? else {
-        return Err(Problem::BadToken);
-    };
+    let (mut loaded, session) = acting(&service, &bearer, now).await?;
     is_fresh(&session, now)?;
     may_be_set(&service, &mut loaded, &new).await?;
     let mut candidate = Candidate::signed_in(loaded);

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use domain::{Command, CommandId};
 use storage::{Enclosed, Intent};
 
+use super::acting::acting;
 use crate::http::{Bearer, Client, Problem, SessionProblems};
 use crate::service::{Service, new_id};
 
@@ -19,10 +20,7 @@ pub(super) async fn logout(
     client: Client,
 ) -> Result<StatusCode, Problem> {
     let now = service.clock.now();
-    let acting = Some((bearer.session, now));
-    let Some((mut loaded, Some(_alive))) = service.store.load_acting(bearer.user, acting).await? else {
-        return Err(Problem::BadToken);
-    };
+    let (mut loaded, _) = acting(&service, &bearer, now).await?;
     let intent = Intent {
         command: Command::SignOut { session: bearer.session },
         id: CommandId::new(new_id(now)?),

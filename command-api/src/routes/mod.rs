@@ -1,5 +1,6 @@
 //! One file per route, with its body, its answer and what it may refuse.
 
+mod acting;
 mod candidate;
 mod change_password;
 mod fresh;

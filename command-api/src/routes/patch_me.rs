@@ -8,6 +8,7 @@ use domain::{Command, CommandId, DisplayName, Version};
 use storage::{Enclosed, Intent};
 use utoipa::ToSchema;
 
+use super::acting::acting;
 use super::me::{Profile, shown};
 use crate::http::{Bearer, BodyProblems, Client, Fields, Problem, ProblemBody, SessionProblems};
 use crate::service::{Service, new_id};
@@ -67,10 +68,7 @@ pub(super) async fn patch_me(
     });
     fields.finish(Some(()))?;
 
-    let acting = Some((bearer.session, now));
-    let Some((mut loaded, Some(_alive))) = service.store.load_acting(bearer.user, acting).await? else {
-        return Err(Problem::BadToken);
-    };
+    let (mut loaded, _) = acting(&service, &bearer, now).await?;
     let Some(name) = name else {
         // Nothing is asked for; the view may be old, and so is not the answer.
         service.store.freshen(&mut loaded).await?;

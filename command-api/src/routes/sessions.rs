@@ -10,6 +10,7 @@ use serde::Serialize;
 use storage::{Enclosed, Intent, ListedSession};
 use utoipa::ToSchema;
 
+use super::acting::acting;
 use super::fresh::is_fresh;
 use crate::http::{Bearer, Client, Problem, ProblemBody, SessionProblems};
 use crate::service::{Service, new_id};
@@ -92,10 +93,7 @@ pub(super) async fn end_other_sessions(
     client: Client,
 ) -> Result<StatusCode, Problem> {
     let now = service.clock.now();
-    let acting = Some((bearer.session, now));
-    let Some((mut loaded, Some(session))) = service.store.load_acting(bearer.user, acting).await? else {
-        return Err(Problem::BadToken);
-    };
+    let (mut loaded, session) = acting(&service, &bearer, now).await?;
     is_fresh(&session, now)?;
     let command = Command::EndOtherSessions { acting: bearer.session };
     let enclosed = Enclosed::LastingSession(bearer.session);
@@ -129,10 +127,7 @@ pub(super) async fn end_session(
     client: Client,
 ) -> Result<StatusCode, Problem> {
     let now = service.clock.now();
-    let acting = Some((bearer.session, now));
-    let Some((mut loaded, Some(session))) = service.store.load_acting(bearer.user, acting).await? else {
-        return Err(Problem::BadToken);
-    };
+    let (mut loaded, session) = acting(&service, &bearer, now).await?;
     // What is no text, or no id, is none of theirs.
     let ended: Option<SessionId> = id.ok().and_then(|Path(id)| id.parse().ok());
     let ended = ended.ok_or(Problem::NotFound)?;

@@ -61,7 +61,7 @@ async fn a_first_start_that_is_killed_at_any_moment_is_followed_by_one_that_succ
         for _ in 0..=random.below(2) {
             let (awaited, within): (&[&str], _) = match round % 4 {
                 0 => (&[], whole / 2),
-                1 => (&[KEYS], whole / 2),
+                1 => (&[KEYS], whole / 8),
                 2 => (&[UNFINISHED, DATA], whole),
                 _ => (&[DATA], whole / 2),
             };
@@ -92,5 +92,5 @@ async fn a_first_start_that_is_killed_at_any_moment_is_followed_by_one_that_succ
         assert_eq!(deployment(&home.data.path()), kept);
     }
     println!("{stages:?}");
-    assert!(stages.data > 0 && stages.nothing + stages.keys > 0, "too early or too late: {stages:?}");
+    assert!(stages.data > 0 && stages.keys > 0, "every kill came too early or too late: {stages:?}");
 }
