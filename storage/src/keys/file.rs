@@ -64,6 +64,7 @@ impl ServiceKeys {
             views: ring()?,
             identifiers: Secret::random()?,
             refresh: ring()?,
+            one_time: ring()?,
             pepper: ring()?,
             signing: Ring::of(KeyId::random()?, SigningSecret::random()?),
         })

@@ -27,6 +27,8 @@ pub struct ServiceKeys {
     pub identifiers: Secret,
     /// Tags refresh tokens and the rows of sessions.
     pub refresh: Ring<Secret>,
+    /// Tags one-time tokens, which go out by mail.
+    pub one_time: Ring<Secret>,
     /// The secret input of password hashes.
     pub pepper: Ring<Secret>,
     /// Signs access tokens.

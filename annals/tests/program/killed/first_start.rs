@@ -41,7 +41,17 @@ fn deployment(folder: &Path) -> Option<String> {
     let keys: serde_json::Value = serde_json::from_slice(&text).expect("half of the keys");
     let mut names: Vec<&String> = keys.as_object().unwrap().keys().collect();
     names.sort();
-    let all = ["deployment", "identifiers", "pepper", "refresh", "signing", "verifiers", "views", "wrapping"];
+    let all = [
+        "deployment",
+        "identifiers",
+        "one_time",
+        "pepper",
+        "refresh",
+        "signing",
+        "verifiers",
+        "views",
+        "wrapping",
+    ];
     assert_eq!(names, all);
     Some(keys["deployment"].as_str().unwrap().to_owned())
 }
