@@ -76,6 +76,7 @@ pub async fn answer(model: &ReadModel, event: Value, now: DateTime<Utc>) -> Resu
 }
 
 async fn retry(model: &ReadModel, now: DateTime<Utc>) -> Result<RetryReport, InvocationError> {
+    model.log.refresh_keys().await;
     let (report, usage) = usage_of(Replay::of(model.clone()).retry_parked(now)).await;
     let report = report.map_err(|error| {
         tracing::error!(error = with_causes(&error), "the parked were not all tried again");
