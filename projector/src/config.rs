@@ -1,22 +1,17 @@
-use std::path::PathBuf;
-
-use aws_config::BehaviorVersion;
-use storage::keys::{KeyFileError, ServiceKeys};
+use aws_config::{BehaviorVersion, SdkConfig};
+use chrono::{DateTime, Utc};
+use storage::keys::{KeySetting, KeySettingError, KeysError, ProjectionKeys};
 use storage::tables::{self, MissingTables, Tables};
-use storage::{Checkpoints, EventLog, ViewKeys, Views, WrappingKeys};
+use storage::{Checkpoints, EventLog, Views};
 
 use crate::ReadModel;
 use crate::replayer::Replayer;
-
-/// Where the service keys are.
-const KEYS_FILE: &str = "ANNALS_KEYS_FILE";
 
 /// The settings of the projector, read once.
 #[derive(Debug)]
 pub struct Config {
     tables: Tables,
-    wrapping: WrappingKeys,
-    views: ViewKeys,
+    keys: KeySetting,
 }
 
 /// Why the projector cannot start.
@@ -26,26 +21,30 @@ pub enum ConfigError {
     #[error(transparent)]
     Tables(#[from] MissingTables),
     /// It is not said where the service keys are.
-    #[error("not set: {KEYS_FILE}")]
-    NoKeys,
+    #[error(transparent)]
+    NoKeys(#[from] KeySettingError),
     /// The service keys cannot be used.
-    #[error("{KEYS_FILE}: {0}")]
-    Keys(#[from] KeyFileError),
+    #[error("{0}: {1}")]
+    Keys(&'static str, #[source] KeysError),
 }
 
 impl Config {
-    /// The settings that `setting` finds: the names of the tables, and `ANNALS_KEYS_FILE`, the path of the file of
-    /// service keys, of which only those that open commits and views are kept.
+    /// The settings that `setting` finds: the names of the tables, and where the service keys are (`ANNALS_KEYS_FILE` or
+    /// `ANNALS_KEYS_PREFIX`).
     pub fn from_settings(setting: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let tables = Tables::from_settings(&setting)?;
-        let (wrapping, views) = keys(&setting)?;
-        Ok(Self { tables, wrapping, views })
+        Ok(Self { tables, keys: KeySetting::from_settings(&setting)? })
     }
 
-    /// The read model in these tables, reached with the region and credentials of the environment.
-    pub async fn read_model(self) -> ReadModel {
+    /// The read model in these tables, reached with the region and credentials of the environment. Of the service keys
+    /// only those that open commits and views are kept, and read again by this clock.
+    pub async fn read_model(
+        self,
+        now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
+    ) -> Result<ReadModel, ConfigError> {
         let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        ReadModel::new(&storage::client(&sdk), &self.tables, self.wrapping, self.views)
+        let keys = opened(&self.keys, &sdk, now).await?;
+        Ok(ReadModel::new(&storage::client(&sdk), &self.tables, keys.wrapping, keys.views))
     }
 }
 
@@ -55,33 +54,39 @@ pub struct ReplayerConfig {
     events: String,
     views: String,
     sessions: String,
-    keys: (WrappingKeys, ViewKeys),
+    keys: KeySetting,
 }
 
 impl ReplayerConfig {
     /// The settings that `setting` finds: the names of the tables of events, views and sessions, in which checkpoints
-    /// are kept, and `ANNALS_KEYS_FILE`, as for the projector.
+    /// are kept, and where the service keys are, as for the projector.
     pub fn from_settings(setting: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let names = [tables::EVENTS, tables::VIEWS, tables::SESSIONS];
         let [events, views, sessions] = tables::named(names, &setting)?;
-        Ok(Self { events, views, sessions, keys: keys(&setting)? })
+        Ok(Self { events, views, sessions, keys: KeySetting::from_settings(&setting)? })
     }
 
-    /// The replayer of these tables, reached with the region and credentials of the environment.
-    pub async fn replayer(self) -> Replayer {
-        let client = storage::client(&aws_config::load_defaults(BehaviorVersion::latest()).await);
-        let (wrapping, views) = self.keys;
-        let checkpoints = Checkpoints::new(client.clone(), self.sessions, views.clone());
-        let log = EventLog::new(client.clone(), self.events, wrapping);
-        let model = ReadModel { log, views: Views::new(client, self.views, views) };
-        Replayer { model, checkpoints }
+    /// The replayer of these tables, reached with the region and credentials of the environment, with the same keys as
+    /// the projector.
+    pub async fn replayer(
+        self,
+        now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
+    ) -> Result<Replayer, ConfigError> {
+        let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let keys = opened(&self.keys, &sdk, now).await?;
+        let client = storage::client(&sdk);
+        let checkpoints = Checkpoints::new(client.clone(), self.sessions, keys.views.clone());
+        let log = EventLog::new(client.clone(), self.events, keys.wrapping);
+        let model = ReadModel { log, views: Views::new(client, self.views, keys.views) };
+        Ok(Replayer { model, checkpoints })
     }
 }
 
-/// The keys that open commits and views, and no others.
-fn keys(setting: impl Fn(&str) -> Option<String>) -> Result<(WrappingKeys, ViewKeys), ConfigError> {
-    let path = setting(KEYS_FILE).filter(|path| !path.is_empty()).ok_or(ConfigError::NoKeys)?;
-    let keys = ServiceKeys::open(&PathBuf::from(path))?;
-    let wrapping = WrappingKeys::new(keys.deployment.clone(), keys.wrapping);
-    Ok((wrapping, ViewKeys::new(keys.deployment, keys.views)))
+async fn opened(
+    keys: &KeySetting,
+    sdk: &SdkConfig,
+    now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
+) -> Result<ProjectionKeys, ConfigError> {
+    let opened = keys.source(sdk).open_for_projection(now).await;
+    opened.map_err(|error| ConfigError::Keys(keys.name(), error))
 }

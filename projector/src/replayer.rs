@@ -133,6 +133,7 @@ impl Replayer {
         time: Duration,
     ) -> Result<Tally, OrderError> {
         order.check()?;
+        self.model.log.refresh_keys().await;
         match order.segment {
             Some(index) => self.do_part(order.kind, &order.part(index), now, time).await,
             None => self.add_up(order, now).await,

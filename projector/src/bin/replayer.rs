@@ -22,7 +22,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Error> {
-    let replayer = ReplayerConfig::from_settings(|key| std::env::var(key).ok())?.replayer().await;
+    let replayer = ReplayerConfig::from_settings(|key| std::env::var(key).ok())?.replayer(Utc::now).await?;
     replayer.model.warm().await;
     let replayer = &replayer;
     run(service_fn(|event: LambdaEvent<Order>| async move {
