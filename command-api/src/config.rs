@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use storage::tables::{MissingTables, Tables};
 
+use crate::clients::{Clients, ClientsError};
 use crate::passwords::{HashParams, ParamsError};
 
 /// The settings of the function, all of them from its environment, read once.
@@ -15,6 +16,17 @@ pub struct Config {
     pub issuer: String,
     /// The cost of a password hash: `ANNALS_ARGON2`, as `m=19456,t=2,p=1`; the minimum unless it is set.
     pub argon2: HashParams,
+    /// The OAuth clients with a secret: `ANNALS_CLIENTS`; none unless it is set.
+    pub clients: ClientsFrom,
+}
+
+/// Where the OAuth clients come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientsFrom {
+    /// From the setting itself, which is JSON.
+    Setting(Clients),
+    /// From the parameter of the Parameter Store that the setting names as `ssm:NAME`.
+    Parameter(String),
 }
 
 /// Why the function does not start.
@@ -32,6 +44,9 @@ pub enum ConfigError {
     /// The cost of hashes cannot be read.
     #[error("ANNALS_ARGON2 is malformed")]
     Argon2(#[source] ParamsError),
+    /// The list of clients is refused.
+    #[error("ANNALS_CLIENTS is refused")]
+    Clients(#[from] ClientsError),
     /// Hashes would be cheaper than is safe. A laptop may do that, a deployment may not.
     #[error("ANNALS_ARGON2 is below the minimum of {}", HashParams::MINIMUM)]
     BelowMinimum,
@@ -57,13 +72,22 @@ impl Config {
         if argon2.is_below_minimum() {
             return Err(ConfigError::BelowMinimum);
         }
-        Ok(Self { tables, keys, issuer, argon2 })
+        let clients = match lookup("ANNALS_CLIENTS").filter(|value| !value.is_empty()) {
+            None => ClientsFrom::Setting(Clients::default()),
+            Some(text) => match text.strip_prefix("ssm:") {
+                Some("") => return Err(ConfigError::Missing("the name in ANNALS_CLIENTS")),
+                Some(name) => ClientsFrom::Parameter(name.to_owned()),
+                None => ClientsFrom::Setting(Clients::parse(&text)?),
+            },
+        };
+        Ok(Self { tables, keys, issuer, argon2, clients })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, ConfigError};
+    use super::{ClientsFrom, Config, ConfigError};
+    use crate::clients::{Clients, ClientsError};
 
     fn read(changes: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let mut settings = vec![
@@ -91,6 +115,18 @@ mod tests {
             assert_eq!(read(&[("ANNALS_ISSUER", issuer)]), Err(ConfigError::Issuer), "{issuer}");
         }
         assert!(matches!(read(&[("ANNALS_ARGON2", "m=1")]), Err(ConfigError::Argon2(_))));
+    }
+
+    #[test]
+    fn clients_stand_in_the_setting_or_in_the_parameter_it_names() {
+        let clients = |value| read(&[("ANNALS_CLIENTS", value)]).map(|config| config.clients);
+        let none = || Ok(ClientsFrom::Setting(Clients::default()));
+        assert_eq!((clients(""), clients("[]")), (none(), none()));
+        let named = ClientsFrom::Parameter("/annals/live/clients".to_owned());
+        assert_eq!(clients("ssm:/annals/live/clients"), Ok(named));
+        let malformed = ClientsError::Malformed { line: 1, column: 1 };
+        assert_eq!(clients("/annals/live/clients"), Err(ConfigError::Clients(malformed)));
+        assert!(matches!(clients("ssm:"), Err(ConfigError::Missing(_))));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use command_api::passwords::PasswordHasher;
-use command_api::{Clock, Config, Service, router};
+use command_api::{Clients, ClientsFrom, Clock, Config, Service, router};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use storage::keys::ServiceKeys;
 use storage::{Lifetimes, Store};
@@ -37,9 +37,13 @@ async fn service() -> Result<Service, Error> {
     // One request at a time comes to a function, and so one hash.
     let passwords = PasswordHasher::new(config.argon2, keys.pepper.clone(), 1)?;
     let aws = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
+    let clients = match config.clients {
+        ClientsFrom::Setting(clients) => clients,
+        ClientsFrom::Parameter(name) => Clients::parse(&storage::parameter(&aws, &name).await?)?,
+    };
     let store = Store::new(&storage::client(&aws), &config.tables, &keys, Lifetimes::default());
     // What the first request would wait for is paid before there is one.
     let (warm, ()) = tokio::join!(passwords.warm(), store.warm());
     warm?;
-    Ok(Service::new(store, passwords, &keys, config.issuer, Clock::system())?)
+    Ok(Service::new(store, passwords, &keys, config.issuer, Clock::system())?.with_clients(clients))
 }

@@ -5,6 +5,7 @@ use storage::Store;
 use storage::keys::ServiceKeys;
 use uuid::{Builder, Uuid};
 
+use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::passwords::PasswordHasher;
 use crate::tokens::{AccessTokens, SigningError};
@@ -24,6 +25,8 @@ pub struct Service {
     pub issuer: String,
     /// The time.
     pub clock: Clock,
+    /// The OAuth clients.
+    pub clients: Clients,
 }
 
 impl Service {
@@ -36,7 +39,13 @@ impl Service {
         clock: Clock,
     ) -> Result<Self, SigningError> {
         let tokens = AccessTokens::new(&keys.signing, issuer.clone(), issuer.clone(), CLIENT_ID.to_owned())?;
-        Ok(Self { store, passwords, tokens, issuer, clock })
+        Ok(Self { store, passwords, tokens, issuer, clock, clients: Clients::default() })
+    }
+
+    /// The same service, for these clients too.
+    #[must_use]
+    pub fn with_clients(self, clients: Clients) -> Self {
+        Self { clients, ..self }
     }
 }
 

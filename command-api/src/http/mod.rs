@@ -3,13 +3,21 @@
 mod bearer;
 mod body;
 mod client;
+mod credentials;
+mod form;
 mod layers;
+mod oauth;
 mod problem;
+mod query;
 
 pub(crate) use bearer::Bearer;
 pub(crate) use body::Fields;
 pub(crate) use client::Client;
 pub use client::ClientAddress;
+pub(crate) use credentials::{Credentials, ForClient};
+pub(crate) use form::Form;
 pub(crate) use layers::wrap;
+pub(crate) use oauth::{OauthError, OauthProblem, OauthProblems};
 pub use problem::misdirected;
 pub(crate) use problem::{BodyProblems, Invalid, Problem, ProblemBody, SessionProblems, internal};
+pub(crate) use query::number;

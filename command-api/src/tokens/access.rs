@@ -8,7 +8,7 @@ use serde::Serialize;
 use storage::keys::{KeyId, Ring, SigningSecret};
 use uuid::Uuid;
 
-use super::verify::{TokenError, Verified, Verifier};
+use super::verify::{Introspected, TokenError, Verified, Verifier};
 
 /// The media type of an access token, as its header says it. [RFC 9068, section 2.1]
 pub(super) const TYPE: &str = "at+jwt";
@@ -89,8 +89,13 @@ impl AccessTokens {
         Ok(Self { header, signing, client_id, jwks, verifier: Verifier { keys, issuer, audience } })
     }
 
-    /// A new token, good for [`LIFETIME_SECONDS`].
+    /// A new token for the client of these tokens, good for [`LIFETIME_SECONDS`].
     pub fn issue(&self, claims: &AccessClaims) -> Result<String, SigningError> {
+        self.issue_to(&self.client_id, claims)
+    }
+
+    /// A new token for this client, good for [`LIFETIME_SECONDS`].
+    pub fn issue_to(&self, client: &str, claims: &AccessClaims) -> Result<String, SigningError> {
         let issued_at = claims.issued_at.timestamp();
         let claims = Claims {
             iss: &self.verifier.issuer,
@@ -99,7 +104,7 @@ impl AccessTokens {
             exp: issued_at + LIFETIME_SECONDS,
             iat: issued_at,
             jti: claims.token,
-            client_id: &self.client_id,
+            client_id: client,
             sid: claims.session,
             auth_time: claims.auth_time.timestamp(),
         };
@@ -110,6 +115,11 @@ impl AccessTokens {
     /// tells.
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Verified, TokenError> {
         self.verifier.verify(token, now)
+    }
+
+    /// What a token says of itself, if it is one of ours and good now, for whoever asks about it.
+    pub fn introspect(&self, token: &str, now: DateTime<Utc>) -> Result<Introspected, TokenError> {
+        self.verifier.introspect(token, now)
     }
 
     /// The public keys of the ring, the current one first, as a JWK Set. [RFC 7517]

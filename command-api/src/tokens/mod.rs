@@ -9,4 +9,4 @@ mod mutations;
 mod verify;
 
 pub use access::{AccessClaims, AccessTokens, LIFETIME_SECONDS, SigningError};
-pub use verify::{TokenError, Verified};
+pub use verify::{Introspected, TokenError, Verified};

@@ -6,6 +6,7 @@
 mod events;
 mod gateway;
 mod log;
+mod oauth_clients;
 mod requests;
 mod start;
 mod story;
