@@ -43,6 +43,16 @@ pub enum Command {
     /// Make one deployment again of tables that were brought back from backups of different moments. The log is the
     /// truth; everybody has to sign in again. No server may run meanwhile.
     Restore(RestoreArgs),
+    /// OAuth clients.
+    #[command(subcommand)]
+    Clients(ClientsCommand),
+}
+
+/// What there is to do about OAuth clients.
+#[derive(Debug, Subcommand)]
+pub enum ClientsCommand {
+    /// Make a new secret of 256 random bits: for the client, and its hash, for the list of clients. Nothing is kept.
+    Secret(ReportArgs),
 }
 
 /// Where the data is.
@@ -81,6 +91,10 @@ pub struct ServeArgs {
     /// The cost of a password hash: memory in KiB, passes, lanes.
     #[arg(long, value_name = "m=…,t=…,p=…", default_value_t = HashParams::default())]
     pub argon2: HashParams,
+    /// The OAuth clients that have a secret: a JSON list such as
+    /// [{"id": "gateway", "secret_sha256": ["…"], "may": ["refresh", "revoke", "introspect"]}].
+    #[arg(long, value_name = "FILE")]
+    pub clients: Option<PathBuf>,
 }
 
 /// The options of `history`.

@@ -12,7 +12,7 @@ mod serve;
 use std::error::Error;
 use std::process::ExitCode;
 
-use cli::{Cli, Command};
+use cli::{Cli, ClientsCommand, Command};
 pub use place::PlaceError;
 pub use serve::ServeError;
 
@@ -38,6 +38,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Rebuild(args) => operate::rebuild(&args).await?,
         Command::Repair(args) => operate::repair(&args).await?,
         Command::Restore(args) => operate::restore(&args).await?,
+        Command::Clients(ClientsCommand::Secret(report)) => operate::new_client_secret(&report)?,
     })
 }
 

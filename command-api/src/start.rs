@@ -4,7 +4,7 @@ use storage::{Lifetimes, Store};
 
 use crate::passwords::{HashError, HasherError, PasswordHasher};
 use crate::tokens::SigningError;
-use crate::{Clock, Config, Service};
+use crate::{Clients, ClientsError, ClientsFrom, Clock, Config, Service};
 
 /// Why the function does not start with its settings.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,12 @@ pub enum StartError {
     /// The service keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The parameter with the OAuth clients cannot be read.
+    #[error("cannot read the clients at {0}")]
+    NoClients(String, #[source] storage::Unavailable),
+    /// The OAuth clients are malformed.
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
     /// Passwords cannot be hashed like this.
     #[error(transparent)]
     Hasher(#[from] HasherError),
@@ -39,10 +45,17 @@ impl Config {
             .await?;
         // One request at a time comes to a function, and so one hash.
         let passwords = PasswordHasher::new(self.argon2, keys.pepper.clone(), 1)?;
+        let clients = match self.clients {
+            ClientsFrom::Setting(clients) => clients,
+            ClientsFrom::Parameter(name) => match storage::parameter(&aws, &name).await {
+                Ok(text) => Clients::parse(&text)?,
+                Err(error) => return Err(StartError::NoClients(name, error)),
+            },
+        };
         let store = Store::new(&storage::client(&aws), &self.tables, &keys, Lifetimes::default());
         let (warm, ()) = tokio::join!(passwords.warm(), store.warm());
         warm?;
         let service = Service::new(store, passwords, &keys, self.issuer, clock)?;
-        Ok(Service { origin: self.origin, ..service })
+        Ok(Service { origin: self.origin, clients, ..service })
     }
 }

@@ -11,6 +11,7 @@ mod identifiers;
 mod items;
 pub mod keys;
 mod log;
+mod parameter;
 mod parking;
 mod restore;
 mod retry;
@@ -31,13 +32,14 @@ pub use log::{
     Commit, CommitHash, EventLog, Head, LogScan, Metadata, Moment, Past, PastError, Recorded, ScanPosition,
     Scanned, Segment, Snapshot, version_of,
 };
+pub use parameter::parameter;
 pub use parking::Parked;
 pub use restore::{Cleared, ClearedUpTo, Clearing};
 pub use retry::NO_NEW_TRY_AFTER;
 pub use seal::OpenError;
 pub use sessions::{
-    CountError, Counted, Guessed, Guesses, Lifetimes, ListedSession, NewSession, RefreshToken, Rotation,
-    Session, SessionKeys, Sessions, TokenError,
+    ClientId, CountError, Counted, Guessed, Guesses, Lifetimes, ListedSession, NewSession, RefreshToken,
+    Rotation, Session, SessionKeys, Sessions, TokenError,
 };
 pub use store::{Loaded, Store};
 pub use usage::{Usage, counted, usage_of};

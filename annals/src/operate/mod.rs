@@ -1,5 +1,6 @@
 //! The operator's commands, on the data of a running server or on what it left.
 
+mod clients;
 mod history;
 mod parked;
 mod rebuild;
@@ -10,6 +11,7 @@ mod state;
 mod unfinished;
 mod verify;
 
+pub(crate) use clients::new_client_secret;
 pub(crate) use history::history;
 pub(crate) use parked::parked;
 pub(crate) use rebuild::rebuild;
@@ -55,6 +57,9 @@ pub enum OperateError {
     /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The system has no random numbers.
+    #[error("the system has no random numbers")]
+    NoRandomness,
     /// The dead letters cannot be counted.
     #[error("cannot read {0}")]
     DeadLetters(PathBuf, #[source] std::io::Error),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use storage::keys::{KeyId, LiveRing, Ring, SigningSecret};
 use uuid::Uuid;
 
-use super::verify::{TokenError, Verified, Verifier};
+use super::verify::{Introspected, TokenError, Verified, Verifier};
 
 /// The media type of an access token, as its header says it. [RFC 9068, section 2.1]
 pub(super) const TYPE: &str = "at+jwt";
@@ -107,8 +107,13 @@ impl AccessTokens {
         }
     }
 
-    /// A new token, good for [`LIFETIME_SECONDS`].
+    /// A new token for the client of these tokens, good for [`LIFETIME_SECONDS`].
     pub fn issue(&self, claims: &AccessClaims) -> Result<String, SigningError> {
+        self.issue_to(&self.client_id, claims)
+    }
+
+    /// A new token for this client, good for [`LIFETIME_SECONDS`].
+    pub fn issue_to(&self, client: &str, claims: &AccessClaims) -> Result<String, SigningError> {
         let issued_at = claims.issued_at.timestamp();
         let claims = Claims {
             iss: &self.verifier.issuer,
@@ -117,7 +122,7 @@ impl AccessTokens {
             exp: issued_at + LIFETIME_SECONDS,
             iat: issued_at,
             jti: claims.token,
-            client_id: &self.client_id,
+            client_id: client,
             sid: claims.session,
             auth_time: claims.auth_time.timestamp(),
         };
@@ -138,6 +143,16 @@ impl AccessTokens {
                 self.verifier.verify(token, &self.prepared().keys, now)
             }
             verified => verified,
+        }
+    }
+
+    /// What a token says of itself, if it is one of ours and good now, for whoever asks about it.
+    pub fn introspect(&self, token: &str, now: DateTime<Utc>) -> Result<Introspected, TokenError> {
+        match self.verifier.introspect(token, &self.prepared().keys, now) {
+            Err(TokenError::UnknownKey) if self.signing.again() => {
+                self.verifier.introspect(token, &self.prepared().keys, now)
+            }
+            introspected => introspected,
         }
     }
 

@@ -7,6 +7,7 @@ mod edge;
 mod events;
 mod gateway;
 mod log;
+mod oauth_clients;
 mod requests;
 mod start;
 mod story;

@@ -26,6 +26,7 @@ mod log;
 #[cfg(test)]
 mod log_size;
 #[cfg(test)]
+mod looking_back;
 mod mutations;
 #[cfg(test)]
 mod outcomes;
