@@ -46,6 +46,9 @@ pub enum Command {
     /// Make one deployment again of tables that were brought back from backups of different moments. The log is the
     /// truth; everybody has to sign in again. No server may run meanwhile.
     Restore(RestoreArgs),
+    /// Go through a deployment as a user would, over HTTP: register, sign in, read, refresh, list, sign out; exit with 1
+    /// if any answer is not as it should be. Leaves the user behind.
+    Smoke(SmokeArgs),
 }
 
 /// Where the data is.
@@ -230,6 +233,27 @@ pub struct RestoreArgs {
     /// Which deployment.
     #[command(flatten)]
     pub deployment: DeploymentArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `smoke`.
+#[derive(Debug, Clone, Args)]
+pub struct SmokeArgs {
+    /// Where the deployment answers, such as https://accounts.example.com.
+    #[arg(long, value_name = "URL", value_parser = endpoint)]
+    pub url: String,
+    /// Register this address, instead of one at random below example.com, at which nobody is.
+    #[arg(long, value_name = "ADDRESS")]
+    pub email: Option<String>,
+    /// Do not register: sign in with the address and this password. In the environment it is seen by fewer than on the
+    /// command line.
+    #[arg(long, env = "ANNALS_SMOKE_PASSWORD", hide_env_values = true, requires = "email")]
+    pub password: Option<String>,
+    /// How long an answer may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub timeout: u64,
     /// How to report.
     #[command(flatten)]
     pub report: ReportArgs,

@@ -9,6 +9,7 @@ pub mod local;
 mod operate;
 mod place;
 mod serve;
+mod smoke;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ pub use account::AccountError;
 use cli::{Cli, Command};
 pub use place::PlaceError;
 pub use serve::ServeError;
+pub use smoke::SmokeError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,9 @@ pub enum Failure {
     /// An operator's command could not be carried out.
     #[error(transparent)]
     Operate(#[from] operate::OperateError),
+    /// There was no smoke test.
+    #[error(transparent)]
+    Smoke(#[from] SmokeError),
 }
 
 /// Carries out one command; its exit code.
@@ -40,6 +45,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Rebuild(args) => operate::rebuild(&args).await?,
         Command::Repair(args) => operate::repair(&args).await?,
         Command::Restore(args) => operate::restore(&args).await?,
+        Command::Smoke(args) => smoke::smoke(&args).await?,
     })
 }
 

@@ -30,6 +30,8 @@ mod resting;
 #[cfg(test)]
 mod restoring;
 #[cfg(test)]
+mod smoke;
+#[cfg(test)]
 mod stopping;
 #[cfg(test)]
 mod story;
