@@ -2,6 +2,8 @@
 //! clippy that helpers, too, are tests.
 
 #[cfg(test)]
+mod account;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod elsewhere;
@@ -29,6 +31,8 @@ mod refusals;
 mod resting;
 #[cfg(test)]
 mod restoring;
+#[cfg(test)]
+mod smoke;
 #[cfg(test)]
 mod stopping;
 #[cfg(test)]
