@@ -129,7 +129,7 @@ async fn load() -> Result<(SdkConfig, String), AccountError> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(5))
         .operation_attempt_timeout(Duration::from_secs(10))
-        .operation_timeout(Duration::from_secs(60))
+        .operation_timeout(Duration::from_mins(1))
         .build();
     let loader = aws_config::defaults(BehaviorVersion::latest());
     let loader = loader.timeout_config(timeouts).retry_config(RetryConfig::standard().with_max_attempts(4));

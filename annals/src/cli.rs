@@ -77,7 +77,7 @@ pub struct DeploymentArgs {
 /// kept on this machine lies in a folder of its own below that of the data.
 #[derive(Debug, Clone, Args)]
 pub struct AccountArgs {
-    /// Work on the CloudFormation stack of this name, with the usual AWS credentials and region.
+    /// Work on the stack of this name, with the usual AWS credentials and region.
     #[arg(long, value_name = "NAME", value_parser = stack, group = "elsewhere")]
     pub stack: Option<String>,
     /// Work on these tables in AWS: that of the events. The others are named, too.
@@ -241,7 +241,7 @@ pub struct RestoreArgs {
 /// The options of `smoke`.
 #[derive(Debug, Clone, Args)]
 pub struct SmokeArgs {
-    /// Where the deployment answers, such as https://accounts.example.com.
+    /// Where the deployment answers: its scheme and host, without a path.
     #[arg(long, value_name = "URL", value_parser = endpoint)]
     pub url: String,
     /// Register this address, instead of one at random below example.com, at which nobody is.

@@ -9,7 +9,7 @@ use axum::routing::post;
 use serde_json::{Value, json};
 
 /// A Parameter Store of AWS Systems Manager, as far as it is only read: names and values, and what it answers if it
-/// refuses. [AWS Systems Manager API reference, "GetParameter" and "GetParameters"]
+/// refuses. [AWS Systems Manager API reference, `GetParameter` and `GetParameters`]
 #[derive(Debug, Clone)]
 pub struct Parameters {
     /// Where it listens.
