@@ -7,7 +7,10 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand};
 use command_api::passwords::HashParams;
 use storage::Segment;
+use storage::tables::Tables;
 
+/// The service keys, in the data folder.
+pub(crate) const KEYS_FILE: &str = "service-keys.json";
 /// Where the server listens, unless it is told otherwise.
 const PORT: u16 = 3000;
 
@@ -52,8 +55,44 @@ pub struct PlaceArgs {
     #[arg(long, value_name = "DIR", default_value = ".annals")]
     pub data: PathBuf,
     /// Use the DynamoDB at this address instead of the embedded one. The service keys stay in the folder.
-    #[arg(long, value_name = "URL", value_parser = endpoint)]
+    #[arg(long, value_name = "URL", value_parser = endpoint, group = "elsewhere")]
     pub endpoint: Option<String>,
+}
+
+/// Which deployment is meant: the one on this machine, or one in an AWS account.
+#[derive(Debug, Clone, Args)]
+pub struct DeploymentArgs {
+    /// Where the data is on this machine.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// What is meant in an AWS account.
+    #[command(flatten)]
+    pub account: AccountArgs,
+}
+
+/// A deployment in an AWS account, with the credentials and the region of the environment or a profile. What has to be
+/// kept on this machine lies in a folder of its own below that of the data.
+#[derive(Debug, Clone, Args)]
+pub struct AccountArgs {
+    /// Work on the CloudFormation stack of this name, with the usual AWS credentials and region.
+    #[arg(long, value_name = "NAME", value_parser = stack, group = "elsewhere")]
+    pub stack: Option<String>,
+    /// Work on these tables in AWS: that of the events. The others are named, too.
+    #[arg(long, value_name = "TABLE", group = "elsewhere",
+        requires_all = ["identifiers_table", "views_table", "sessions_table"])]
+    pub events_table: Option<String>,
+    /// The table of the identifiers.
+    #[arg(long, value_name = "TABLE", requires = "events_table")]
+    pub identifiers_table: Option<String>,
+    /// The table of the views.
+    #[arg(long, value_name = "TABLE", requires = "events_table")]
+    pub views_table: Option<String>,
+    /// The table of the sessions.
+    #[arg(long, value_name = "TABLE", requires = "events_table")]
+    pub sessions_table: Option<String>,
+    /// With tables: the service keys are parameters of AWS below this path, not in the folder of the data.
+    #[arg(long, value_name = "PATH", requires = "events_table")]
+    pub keys_prefix: Option<String>,
 }
 
 /// How to report.
@@ -88,9 +127,9 @@ pub struct ServeArgs {
 pub struct HistoryArgs {
     /// The user's id or address.
     pub user: String,
-    /// Where the data is.
+    /// Which deployment.
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub deployment: DeploymentArgs,
     /// How to report.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -99,9 +138,9 @@ pub struct HistoryArgs {
 /// The options of `parked`.
 #[derive(Debug, Clone, Args)]
 pub struct ParkedArgs {
-    /// Where the data is.
+    /// Which deployment.
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub deployment: DeploymentArgs,
     /// How to report: with `--json`, one object a user.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -122,9 +161,9 @@ pub struct StateArgs {
     /// As of this version: after the commit of this number.
     #[arg(long, value_name = "N")]
     pub version: Option<u64>,
-    /// Where the data is.
+    /// Which deployment.
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub deployment: DeploymentArgs,
     /// How to report.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -133,9 +172,9 @@ pub struct StateArgs {
 /// The options of `verify`.
 #[derive(Debug, Clone, Args)]
 pub struct VerifyArgs {
-    /// Where the data is.
+    /// Which deployment.
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub deployment: DeploymentArgs,
     /// How to report.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -156,9 +195,9 @@ pub struct RebuildArgs {
     /// Begin with the first user, even if an earlier rebuild was not finished.
     #[arg(long, conflicts_with = "dry_run")]
     pub restart: bool,
-    /// Where the data is.
+    /// Which deployment.
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub deployment: DeploymentArgs,
     /// How to report.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -170,9 +209,9 @@ pub struct RepairArgs {
     /// Begin with the first user, even if an earlier repair was not finished.
     #[arg(long)]
     pub restart: bool,
-    /// Where the data is.
+    /// Which deployment.
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub deployment: DeploymentArgs,
     /// How to report.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -184,16 +223,36 @@ pub struct RestoreArgs {
     /// Say what would change, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// With --endpoint: no server and no function takes commands for these tables until this is done. Nobody here could
-    /// tell.
-    #[arg(long, requires = "endpoint")]
+    /// With --endpoint, --stack or tables: no server and no function takes commands for these tables until this is done.
+    /// Nobody here could tell.
+    #[arg(long, requires = "elsewhere")]
     pub yes_the_api_is_off: bool,
-    /// Where the data is.
+    /// Which deployment.
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub deployment: DeploymentArgs,
     /// How to report.
     #[command(flatten)]
     pub report: ReportArgs,
+}
+
+impl DeploymentArgs {
+    /// Whether it may be that others take commands for it, and nobody here can tell.
+    pub const fn is_elsewhere(&self) -> bool {
+        let Self { place, account } = self;
+        place.endpoint.is_some() || account.stack.is_some() || account.events_table.is_some()
+    }
+}
+
+impl AccountArgs {
+    /// The tables that are named; the parser sees to it that it is all or none.
+    pub fn tables(&self) -> Option<Tables> {
+        Some(Tables {
+            events: self.events_table.clone()?,
+            identifiers: self.identifiers_table.clone()?,
+            views: self.views_table.clone()?,
+            sessions: self.sessions_table.clone()?,
+        })
+    }
 }
 
 impl ServeArgs {
@@ -213,6 +272,13 @@ fn endpoint(text: &str) -> Result<String, &'static str> {
         Some("http" | "https") => Ok(text.to_owned()),
         _ => Err("must be an address such as http://127.0.0.1:8000"),
     }
+}
+
+fn stack(text: &str) -> Result<String, &'static str> {
+    let fits = text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.len() <= 128
+        && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
+    if fits { Ok(text.to_owned()) } else { Err("must be the name of a stack: letters, digits and -") }
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, &'static str> {
@@ -275,6 +341,34 @@ mod tests {
         for wrong in ["", "garbage", "127.0.0.1:8000", "ftp://a", "http://", "http://a/b", "http://a/?b"] {
             assert!(endpoint(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_deployment_is_named_in_one_way_and_whole() {
+        let parses = |args: &[&str]| Cli::try_parse_from([&["annals"], args].concat()).is_ok();
+        let tables = ["--events-table=e", "--identifiers-table=i", "--views-table=v", "--sessions-table=s"];
+        assert!(parses(&["verify", "--stack", "accounts-prod"]));
+        assert!(parses(&[&["verify", "--keys-prefix=/a/"], &tables[..]].concat()));
+        for left_out in 0..4 {
+            let mut args = vec!["verify"];
+            args.extend(
+                tables.iter().enumerate().filter(|(place, _)| *place != left_out).map(|(_, arg)| arg),
+            );
+            assert!(!parses(&args), "{args:?}");
+        }
+        assert!(!parses(&[&["verify", "--stack=a"], &tables[..]].concat()));
+        assert!(!parses(&["verify", "--stack=a", "--endpoint=http://127.0.0.1:8000"]));
+        assert!(
+            !parses(&["verify", "--keys-prefix=/a/"])
+                && !parses(&["verify", "--stack=a", "--keys-prefix=/a/"])
+        );
+        for wrong in ["", "-a", "1a", "a/b", "a b", "ä"] {
+            assert!(!parses(&["verify", &format!("--stack={wrong}")]), "{wrong}");
+        }
+        assert!(!parses(&["serve", "--stack=a"]) && !parses(&["--stack=a"]));
+        assert!(!parses(&[&["serve"], &tables[..]].concat()));
+        assert!(parses(&["restore", "--stack=a", "--yes-the-api-is-off"]));
+        assert!(!parses(&["restore", "--yes-the-api-is-off"]));
     }
 
     #[test]

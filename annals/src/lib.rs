@@ -3,6 +3,7 @@
 //! Invariant: no rule of the product lives here. Commands, queries and projection are those of the other crates;
 //! this one brings them together in a process.
 
+mod account;
 pub mod cli;
 pub mod local;
 mod operate;
@@ -12,6 +13,7 @@ mod serve;
 use std::error::Error;
 use std::process::ExitCode;
 
+pub use account::AccountError;
 use cli::{Cli, Command};
 pub use place::PlaceError;
 pub use serve::ServeError;

@@ -11,7 +11,8 @@ mod catch_up;
 mod config;
 mod handler;
 pub mod replay;
+pub mod replayer;
 
 pub use catch_up::{CatchUpError, CaughtUp, ReadModel};
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, ReplayerConfig};
 pub use handler::handle;

@@ -1,6 +1,6 @@
 //! What the tests of every crate run on: a real DynamoDB engine in the test's own process, a meter that counts the
 //! requests sent to it and the capacity units they cost, faults on the way to it (by a script, or at random from a
-//! seed), and Lambda's side of a function.
+//! seed), Lambda's side of a function, and a Parameter Store.
 //!
 //! Invariant: no crate depends on this one outside its tests.
 #![expect(
@@ -14,6 +14,7 @@ mod faults;
 mod forge;
 mod in_process;
 mod meter;
+mod parameters;
 mod random;
 mod runtime_api;
 mod storm;
@@ -23,6 +24,7 @@ pub use faults::{Fault, Faults};
 pub use forge::commit_after;
 pub use in_process::{InProcess, Stream};
 pub use meter::{Meter, Taken};
+pub use parameters::Parameters;
 pub use random::Random;
 pub use runtime_api::{Ended, Function, Outcome, program, settings};
 pub use storm::{Mishap, Storm, Weather, with_luck};

@@ -2,6 +2,8 @@
 //! clippy that helpers, too, are tests.
 
 #[cfg(test)]
+mod account;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod elsewhere;
