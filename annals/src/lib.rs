@@ -40,6 +40,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Rebuild(args) => operate::rebuild(&args).await?,
         Command::Repair(args) => operate::repair(&args).await?,
         Command::Restore(args) => operate::restore(&args).await?,
+        Command::Keys(command) => operate::keys(&command).await?,
     })
 }
 
