@@ -124,7 +124,7 @@ fn place(region: &str) -> String {
 }
 
 /// Region and credentials. They are asked for at once: a request without them only says that it failed.
-async fn load() -> Result<(SdkConfig, String), AccountError> {
+pub(crate) async fn load() -> Result<(SdkConfig, String), AccountError> {
     // More patient than a function: nobody waits for a request, and the way to AWS may be long.
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(5))

@@ -46,6 +46,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Repair(args) => operate::repair(&args).await?,
         Command::Restore(args) => operate::restore(&args).await?,
         Command::Smoke(args) => smoke::smoke(&args).await?,
+        Command::Keys(command) => operate::keys(&command).await?,
     })
 }
 

@@ -14,6 +14,7 @@ mod log;
 mod parking;
 mod restore;
 mod retry;
+mod rewrap;
 mod seal;
 mod sessions;
 mod store;
@@ -33,6 +34,7 @@ pub use log::{
 pub use parking::Parked;
 pub use restore::{Cleared, ClearedUpTo, Clearing};
 pub use retry::NO_NEW_TRY_AFTER;
+pub use rewrap::{KeyUsers, Rewrapped, VaultCursor, VaultPage};
 pub use seal::OpenError;
 pub use sessions::{
     CountError, Counted, Guessed, Guesses, Lifetimes, ListedSession, NewSession, RefreshToken, Rotation,

@@ -1,6 +1,7 @@
 //! The operator's commands, on the data of a running server or on what it left.
 
 mod history;
+mod keys;
 mod parked;
 mod rebuild;
 mod repair;
@@ -11,6 +12,7 @@ mod unfinished;
 mod verify;
 
 pub(crate) use history::history;
+pub(crate) use keys::keys;
 pub(crate) use parked::parked;
 pub(crate) use rebuild::rebuild;
 pub(crate) use repair::repair;
@@ -21,6 +23,7 @@ pub(crate) use verify::verify;
 use std::path::PathBuf;
 
 use projector::replay::ReplayError;
+use storage::keys::ChangeError;
 use storage::{PastError, ReadError};
 
 use crate::place::PlaceError;
@@ -55,6 +58,12 @@ pub enum OperateError {
     /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The keys cannot be changed like that.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The key cannot be retired.
+    #[error(transparent)]
+    Retire(#[from] keys::RetireError),
     /// The dead letters cannot be counted.
     #[error("cannot read {0}")]
     DeadLetters(PathBuf, #[source] std::io::Error),

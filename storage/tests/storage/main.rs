@@ -30,6 +30,8 @@ mod mutations;
 #[cfg(test)]
 mod outcomes;
 #[cfg(test)]
+mod parameters;
+#[cfg(test)]
 mod passwords;
 #[cfg(test)]
 mod past;
@@ -39,6 +41,8 @@ mod plaintext;
 mod rehashing;
 #[cfg(test)]
 mod restore;
+#[cfg(test)]
+mod rewrapping;
 #[cfg(test)]
 mod session_rows;
 #[cfg(test)]
