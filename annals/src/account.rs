@@ -124,12 +124,12 @@ fn place(region: &str) -> String {
 }
 
 /// Region and credentials. They are asked for at once: a request without them only says that it failed.
-async fn load() -> Result<(SdkConfig, String), AccountError> {
+pub(crate) async fn load() -> Result<(SdkConfig, String), AccountError> {
     // More patient than a function: nobody waits for a request, and the way to AWS may be long.
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(5))
         .operation_attempt_timeout(Duration::from_secs(10))
-        .operation_timeout(Duration::from_secs(60))
+        .operation_timeout(Duration::from_mins(1))
         .build();
     let loader = aws_config::defaults(BehaviorVersion::latest());
     let loader = loader.timeout_config(timeouts).retry_config(RetryConfig::standard().with_max_attempts(4));

@@ -7,6 +7,7 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand};
 use command_api::passwords::HashParams;
 use storage::Segment;
+use storage::keys::{KeyId, RingName};
 use storage::tables::Tables;
 
 /// The service keys, in the data folder.
@@ -52,6 +53,98 @@ pub enum Command {
     /// Go through a deployment as a user would, over HTTP: register, sign in, read, refresh, list, sign out; exit with 1
     /// if any answer is not as it should be. Leaves the user behind.
     Smoke(SmokeArgs),
+    /// Look after the service keys: make, list, rotate and retire them. None is ever shown.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+}
+
+/// What can be done with service keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make every key of a stack, once, in the Parameter Store. What is there already stays as it is.
+    Make(MakeKeysArgs),
+    /// List the keys of every ring, with what they do and since when.
+    List(ListKeysArgs),
+    /// Put a new key into a ring. It is published ahead of its use (2 hours for signing, else 10 minutes); nobody is signed
+    /// out, and the log stays as it is.
+    Rotate(RotateKeysArgs),
+    /// Take a key out of a ring, after a look at every table that could still need it.
+    Retire(RetireKeyArgs),
+    /// Put every vault under the current wrapping and verifier keys; may run beside a server, and twice.
+    Rewrap(RewrapArgs),
+}
+
+/// The options of `keys make`.
+#[derive(Debug, Clone, Args)]
+pub struct MakeKeysArgs {
+    /// For the CloudFormation stack of this name, which need not exist yet: below /annals/NAME/keys/.
+    #[arg(long, value_name = "NAME", value_parser = stack, required_unless_present = "prefix", conflicts_with = "prefix")]
+    pub stack: Option<String>,
+    /// Below this path.
+    #[arg(long, value_name = "PATH")]
+    pub prefix: Option<String>,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `keys list`.
+#[derive(Debug, Clone, Args)]
+pub struct ListKeysArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub deployment: DeploymentArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `keys rotate`.
+#[derive(Debug, Clone, Args)]
+pub struct RotateKeysArgs {
+    /// The ring.
+    #[arg(value_parser = ring)]
+    pub purpose: RingName,
+    /// In an emergency: use the new key at once. Processes that have not read it yet (up to 5 minutes) go on with the old one.
+    #[arg(long)]
+    pub now: bool,
+    /// Which deployment.
+    #[command(flatten)]
+    pub deployment: DeploymentArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `keys retire`.
+#[derive(Debug, Clone, Args)]
+pub struct RetireKeyArgs {
+    /// The ring.
+    #[arg(value_parser = ring)]
+    pub purpose: RingName,
+    /// The key's id, as `keys list` shows it.
+    #[arg(value_parser = key_id)]
+    pub id: KeyId,
+    /// In an emergency: even if it is still needed, where nothing but sessions, tokens or views is lost by it.
+    #[arg(long)]
+    pub force: bool,
+    /// Which deployment.
+    #[command(flatten)]
+    pub deployment: DeploymentArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `keys rewrap`.
+#[derive(Debug, Clone, Args)]
+pub struct RewrapArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub deployment: DeploymentArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
 }
 
 /// What there is to do about OAuth clients.
@@ -87,7 +180,7 @@ pub struct DeploymentArgs {
 /// kept on this machine lies in a folder of its own below that of the data.
 #[derive(Debug, Clone, Args)]
 pub struct AccountArgs {
-    /// Work on the CloudFormation stack of this name, with the usual AWS credentials and region.
+    /// Work on the stack of this name, with the usual AWS credentials and region.
     #[arg(long, value_name = "NAME", value_parser = stack, group = "elsewhere")]
     pub stack: Option<String>,
     /// Work on these tables in AWS: that of the events. The others are named, too.
@@ -255,7 +348,7 @@ pub struct RestoreArgs {
 /// The options of `smoke`.
 #[derive(Debug, Clone, Args)]
 pub struct SmokeArgs {
-    /// Where the deployment answers, such as https://accounts.example.com.
+    /// Where the deployment answers: its scheme and host, without a path.
     #[arg(long, value_name = "URL", value_parser = endpoint)]
     pub url: String,
     /// Register this address, instead of one at random below example.com, at which nobody is.
@@ -319,6 +412,15 @@ fn stack(text: &str) -> Result<String, &'static str> {
     if fits { Ok(text.to_owned()) } else { Err("must be the name of a stack: letters, digits and -") }
 }
 
+fn ring(text: &str) -> Result<RingName, String> {
+    let found = RingName::ALL.into_iter().find(|ring| ring.as_str() == text);
+    found.ok_or_else(|| format!("must be one of {}", RingName::ALL.map(RingName::as_str).join(", ")))
+}
+
+fn key_id(text: &str) -> Result<KeyId, &'static str> {
+    KeyId::parse(text).ok_or("must be 1 to 16 lower-case letters and digits")
+}
+
 fn time(text: &str) -> Result<DateTime<Utc>, &'static str> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());
@@ -343,7 +445,7 @@ fn segment(text: &str) -> Result<Segment, String> {
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
-    use super::{Cli, Command, endpoint, segment, time};
+    use super::{Cli, Command, endpoint, ring, segment, time};
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -417,6 +519,15 @@ mod tests {
         for wrong in ["", "now", "1970", "1970-1-2", "1970-02-30", "1970-01-02T00:00:00", "+1970-01-02"] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_ring_is_named_as_its_parameter_is() {
+        assert_eq!(ring("one-time").map(super::RingName::as_str), Ok("one-time"));
+        let wrong = ring("identifiers").unwrap_err();
+        assert!(wrong.contains("wrapping, verifiers, views, refresh, one-time, pepper, signing"), "{wrong}");
+        assert!(Cli::try_parse_from(["annals", "keys", "make"]).is_err());
+        assert!(Cli::try_parse_from(["annals", "keys", "make", "--stack", "a", "--prefix", "/b"]).is_err());
     }
 
     #[test]

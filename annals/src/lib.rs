@@ -47,6 +47,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Restore(args) => operate::restore(&args).await?,
         Command::Clients(ClientsCommand::Secret(report)) => operate::new_client_secret(&report)?,
         Command::Smoke(args) => smoke::smoke(&args).await?,
+        Command::Keys(command) => operate::keys(&command).await?,
     })
 }
 

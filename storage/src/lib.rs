@@ -15,6 +15,7 @@ mod parameter;
 mod parking;
 mod restore;
 mod retry;
+mod rewrap;
 mod seal;
 mod sessions;
 mod store;
@@ -36,6 +37,7 @@ pub use parameter::parameter;
 pub use parking::Parked;
 pub use restore::{Cleared, ClearedUpTo, Clearing};
 pub use retry::NO_NEW_TRY_AFTER;
+pub use rewrap::{KeyUsers, Rewrapped, VaultCursor, VaultPage};
 pub use seal::OpenError;
 pub use sessions::{
     ClientId, CountError, Counted, Guessed, Guesses, Lifetimes, ListedSession, NewSession, RefreshToken,

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -8,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
 
-/// A Parameter Store of AWS Systems Manager, as far as it is only read: names and values, and what it answers if it
-/// refuses. [AWS Systems Manager API reference, "GetParameter" and "GetParameters"]
+/// A Parameter Store of AWS Systems Manager: names and values, each with its versions, and what it answers if it refuses.
+/// [AWS Systems Manager API reference, `GetParameter`, `GetParameters` and `PutParameter`]
 #[derive(Debug, Clone)]
 pub struct Parameters {
     /// Where it listens.
@@ -19,7 +21,10 @@ pub struct Parameters {
 
 #[derive(Debug, Default)]
 struct Stored {
-    values: BTreeMap<String, String>,
+    /// The values of each name, the first version first.
+    values: BTreeMap<String, Vec<String>>,
+    /// What somebody else writes right before the next one writes over a parameter.
+    meanwhile: Vec<(String, String)>,
     refusal: Option<(&'static str, String)>,
     asked: Vec<String>,
 }
@@ -37,12 +42,39 @@ impl Parameters {
 
     /// Puts a value in place of any other.
     pub fn put(&self, name: &str, value: &str) {
-        self.stored().values.insert(name.to_owned(), value.to_owned());
+        self.stored().values.insert(name.to_owned(), vec![value.to_owned()]);
     }
 
     /// Takes a value away.
     pub fn remove(&self, name: &str) {
         self.stored().values.remove(name);
+    }
+
+    /// Somebody else writes this right before the next one writes over a parameter of this name.
+    pub fn put_meanwhile(&self, name: &str, value: &str) {
+        self.stored().meanwhile.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Every name with its value.
+    pub fn values(&self) -> BTreeMap<String, String> {
+        let stored = self.stored();
+        stored
+            .values
+            .iter()
+            .filter_map(|(name, values)| Some((name.clone(), values.last()?.clone())))
+            .collect()
+    }
+
+    /// How a client reaches it.
+    pub fn sdk(&self) -> SdkConfig {
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+                "test", "test", None, None, "test",
+            )))
+            .endpoint_url(&self.endpoint)
+            .build()
     }
 
     /// From now on every request is refused with this error and this message; with `None`, no longer.
@@ -69,8 +101,12 @@ async fn answer(State(stored): State<Arc<Mutex<Stored>>>, headers: HeaderMap, bo
     }
     let asked: Value = serde_json::from_str(&body).expect("JSON");
     let parameter = |name: &str| {
-        let value = stored.values.get(name)?;
-        Some(json!({"Name": name, "Value": value, "Version": 1, "Type": "String"}))
+        let (name, version) = match name.split_once(':') {
+            Some((name, version)) => (name, version.parse().ok()?),
+            None => (name, stored.values.get(name)?.len()),
+        };
+        let value = stored.values.get(name)?.get(version.checked_sub(1)?)?;
+        Some(json!({"Name": name, "Value": value, "Version": version, "Type": "String"}))
     };
     let answer = match target.rsplit_once('.').map(|(_, action)| action) {
         Some("GetParameter") => {
@@ -79,10 +115,29 @@ async fn answer(State(stored): State<Arc<Mutex<Stored>>>, headers: HeaderMap, bo
             json!({ "Parameter": found })
         }
         Some("GetParameters") => {
-            let names = asked["Names"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let names = asked["Names"].as_array().expect("names");
+            if names.len() > 10 {
+                return refused("ValidationException", "more than 10 names");
+            }
+            let names = names.iter().filter_map(Value::as_str);
             let (found, missing): (Vec<_>, Vec<_>) = names.partition(|name| parameter(name).is_some());
             let found: Vec<_> = found.into_iter().filter_map(parameter).collect();
             json!({ "Parameters": found, "InvalidParameters": missing })
+        }
+        Some("PutParameter") => {
+            let text = |name: &str| asked[name].as_str().unwrap_or_default().to_owned();
+            let (name, overwrite) = (text("Name"), asked["Overwrite"] == true);
+            let Stored { values, meanwhile, .. } = &mut *stored;
+            if let Some(at) = meanwhile.iter().position(|(of, _)| overwrite && *of == name) {
+                let (_, value) = meanwhile.remove(at);
+                values.entry(name.clone()).or_default().push(value);
+            }
+            let versions = values.entry(name).or_default();
+            if !overwrite && !versions.is_empty() {
+                return refused("ParameterAlreadyExists", "");
+            }
+            versions.push(text("Value"));
+            json!({ "Version": versions.len() })
         }
         _ => return refused("InvalidAction", target),
     };

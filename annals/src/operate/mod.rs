@@ -2,6 +2,7 @@
 
 mod clients;
 mod history;
+mod keys;
 mod parked;
 mod rebuild;
 mod repair;
@@ -13,6 +14,7 @@ mod verify;
 
 pub(crate) use clients::new_client_secret;
 pub(crate) use history::history;
+pub(crate) use keys::keys;
 pub(crate) use parked::parked;
 pub(crate) use rebuild::rebuild;
 pub(crate) use repair::repair;
@@ -23,6 +25,7 @@ pub(crate) use verify::verify;
 use std::path::PathBuf;
 
 use projector::replay::ReplayError;
+use storage::keys::ChangeError;
 use storage::{PastError, ReadError};
 
 use crate::place::PlaceError;
@@ -60,6 +63,12 @@ pub enum OperateError {
     /// The system has no random numbers.
     #[error("the system has no random numbers")]
     NoRandomness,
+    /// The keys cannot be changed like that.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The key cannot be retired.
+    #[error(transparent)]
+    Retire(#[from] keys::RetireError),
     /// The dead letters cannot be counted.
     #[error("cannot read {0}")]
     DeadLetters(PathBuf, #[source] std::io::Error),

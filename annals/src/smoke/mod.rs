@@ -52,7 +52,8 @@ enum Outcome {
 /// One request, and what came of it.
 #[derive(Debug, Serialize)]
 struct Step {
-    step: &'static str,
+    #[serde(rename = "step")]
+    name: &'static str,
     request: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
@@ -153,7 +154,7 @@ impl Walk {
     /// Sends a request and notes what came of it, which should have one of these statuses.
     async fn step(
         &mut self,
-        step: &'static str,
+        name: &'static str,
         request: Request<'_>,
         expected: &[u16],
     ) -> Result<Answer, Wrong> {
@@ -167,7 +168,7 @@ impl Walk {
             Err(error) => Some(crate::one_line(error)),
         };
         self.steps.push(Step {
-            step,
+            name,
             request: format!("{} {}", request.method, request.path),
             status: answer.as_ref().ok().map(|answer| answer.status),
             milliseconds: (took.as_secs_f64() * 10_000.0).round() / 10.0,
@@ -208,9 +209,9 @@ impl Answer {
 impl Report {
     fn in_words(&self) -> String {
         let mut text = format!("{} as {}", self.url, self.email);
-        for Step { step, request, status, milliseconds, wrong } in &self.steps {
+        for Step { name, request, status, milliseconds, wrong } in &self.steps {
             let status = status.map_or_else(|| "-".to_owned(), |status| status.to_string());
-            text.push_str(&format!("\n  {step:<24}  {request:<24}  {status:>3}  {milliseconds:>8.1} ms"));
+            text.push_str(&format!("\n  {name:<24}  {request:<24}  {status:>3}  {milliseconds:>8.1} ms"));
             if let Some(wrong) = wrong {
                 text.push_str(&format!("\n    {wrong}"));
             }

@@ -60,7 +60,7 @@ pub(crate) struct Health {
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "discovery",
     responses((status = 200, description = "The keys.", body = serde_json::Value)))]
 pub(super) async fn jwks(State(service): State<Arc<Service>>) -> Response {
-    ([(CACHE_CONTROL, PUBLIC)], Json(service.tokens.jwks())).into_response()
+    ([(CACHE_CONTROL, PUBLIC)], Json(service.tokens.jwks(service.clock.now()))).into_response()
 }
 
 /// Authorization server metadata (RFC 8414).

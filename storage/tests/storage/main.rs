@@ -31,6 +31,8 @@ mod mutations;
 #[cfg(test)]
 mod outcomes;
 #[cfg(test)]
+mod parameters;
+#[cfg(test)]
 mod passwords;
 #[cfg(test)]
 mod past;
@@ -40,6 +42,8 @@ mod plaintext;
 mod rehashing;
 #[cfg(test)]
 mod restore;
+#[cfg(test)]
+mod rewrapping;
 #[cfg(test)]
 mod session_rows;
 #[cfg(test)]
