@@ -1,3 +1,5 @@
+mod gateway;
+
 use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi, Server};
@@ -17,5 +19,6 @@ pub(super) fn complete(mut document: OpenApi, issuer: &str) -> Json<OpenApi> {
     document.servers = Some(vec![Server::new(issuer)]);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    gateway::answers(&mut document);
     Json(document)
 }
