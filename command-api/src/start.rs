@@ -30,12 +30,14 @@ impl Config {
     pub async fn start(self) -> Result<Service, StartError> {
         let clock = Clock::system();
         let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        let keys = self.keys.source(&aws).open(reading(&clock)).await?;
+        let client = storage::client(&aws);
+        let keys = self.keys.source(&aws).open(reading(&clock));
+        let (keys, ()) = tokio::join!(keys, storage::warm(&client, &self.tables.views));
+        let keys = keys?;
         // One request at a time comes to a function, and so one hash.
         let passwords = PasswordHasher::new(self.argon2, keys.pepper.clone(), 1)?;
-        let store = Store::new(&storage::client(&aws), &self.tables, &keys, Lifetimes::default());
-        let (warm, ()) = tokio::join!(passwords.warm(), store.warm());
-        warm?;
+        passwords.warm().await?;
+        let store = Store::new(&client, &self.tables, &keys, Lifetimes::default());
         let service = Service::new(store, passwords, &keys, self.issuer, clock)?;
         Ok(Service { origin: self.origin, ..service })
     }

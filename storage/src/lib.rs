@@ -22,7 +22,7 @@ mod vault;
 mod views;
 mod write;
 
-pub use client::client;
+pub use client::{client, warm};
 pub use error::{Broken, ReadError, Unavailable};
 pub use identifiers::{Identifier, IdentifierCursor, IdentifierKey, IdentifierPage, Identifiers};
 pub use log::{
