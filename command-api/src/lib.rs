@@ -15,7 +15,7 @@ pub mod tokens;
 
 pub use clients::{Clients, ClientsError, Rights};
 pub use clock::Clock;
-pub use config::{ClientsFrom, Config, ConfigError};
+pub use config::{AuthorizerConfig, ClientsFrom, Config, ConfigError};
 pub use http::{ClientAddress, OriginError, OriginSecret, RequestIds, misdirected};
 pub use routes::router;
 pub use service::Service;

@@ -1,10 +1,11 @@
 use aws_config::BehaviorVersion;
+use chrono::{DateTime, Utc};
 use storage::keys::KeysError;
 use storage::{Lifetimes, Store};
 
 use crate::passwords::{HashError, HasherError, PasswordHasher};
-use crate::tokens::SigningError;
-use crate::{Clients, ClientsError, ClientsFrom, Clock, Config, Service};
+use crate::tokens::{PublicTokens, SigningError};
+use crate::{AuthorizerConfig, Clients, ClientsError, ClientsFrom, Clock, Config, Service};
 
 /// Why the function does not start with its settings.
 #[derive(Debug, thiserror::Error)]
@@ -35,14 +36,10 @@ impl Config {
     pub async fn start(self) -> Result<Service, StartError> {
         let clock = Clock::system();
         let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        let keys = self
-            .keys
-            .source(&aws)
-            .open({
-                let clock = clock.clone();
-                move || clock.now()
-            })
-            .await?;
+        let client = storage::client(&aws);
+        let keys = self.keys.source(&aws).open(reading(&clock));
+        let (keys, ()) = tokio::join!(keys, storage::warm(&client, &self.tables.views));
+        let keys = keys?;
         // One request at a time comes to a function, and so one hash.
         let passwords = PasswordHasher::new(self.argon2, keys.pepper.clone(), 1)?;
         let clients = match self.clients {
@@ -52,10 +49,24 @@ impl Config {
                 Err(error) => return Err(StartError::NoClients(name, error)),
             },
         };
-        let store = Store::new(&storage::client(&aws), &self.tables, &keys, Lifetimes::default());
-        let (warm, ()) = tokio::join!(passwords.warm(), store.warm());
-        warm?;
+        passwords.warm().await?;
+        let store = Store::new(&client, &self.tables, &keys, Lifetimes::default());
         let service = Service::new(store, passwords, &keys, self.issuer, clock)?;
         Ok(Service { origin: self.origin, clients, ..service })
     }
+}
+
+impl AuthorizerConfig {
+    /// What verifies tokens with public keys alone, and the clock to do it by.
+    pub async fn start(self) -> Result<(PublicTokens, Clock), StartError> {
+        let clock = Clock::system();
+        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let keys = self.keys.source(&aws).open_public(reading(&clock)).await?;
+        Ok((PublicTokens::new(keys, self.issuer.clone(), self.issuer)?, clock))
+    }
+}
+
+fn reading(clock: &Clock) -> impl Fn() -> DateTime<Utc> + Send + Sync + 'static {
+    let clock = clock.clone();
+    move || clock.now()
 }

@@ -1,7 +1,7 @@
 use aws_config::{BehaviorVersion, SdkConfig};
 use chrono::{DateTime, Utc};
 use storage::keys::{KeySetting, KeySettingError, KeysError, ProjectionKeys};
-use storage::tables::{self, MissingTables, Tables};
+use storage::tables::{self, MissingTables};
 use storage::{Checkpoints, EventLog, Views};
 
 use crate::ReadModel;
@@ -10,7 +10,8 @@ use crate::replayer::Replayer;
 /// The settings of the projector, read once.
 #[derive(Debug)]
 pub struct Config {
-    tables: Tables,
+    events: String,
+    views: String,
     keys: KeySetting,
 }
 
@@ -29,22 +30,27 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// The settings that `setting` finds: the names of the tables, and where the service keys are (`ANNALS_KEYS_FILE` or
-    /// `ANNALS_KEYS_PREFIX`).
+    /// The settings that `setting` finds: the names of the tables of events and views, and where the service keys are
+    /// (`ANNALS_KEYS_FILE` or `ANNALS_KEYS_PREFIX`).
     pub fn from_settings(setting: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let tables = Tables::from_settings(&setting)?;
-        Ok(Self { tables, keys: KeySetting::from_settings(&setting)? })
+        let [events, views] = tables::named([tables::EVENTS, tables::VIEWS], &setting)?;
+        Ok(Self { events, views, keys: KeySetting::from_settings(&setting)? })
     }
 
     /// The read model in these tables, reached with the region and credentials of the environment. Of the service keys
-    /// only those that open commits and views are kept, and read again by this clock.
+    /// only those that open commits and views are kept, and read again by this clock. The connection to DynamoDB is opened,
+    /// so that the first batch does not wait for it.
     pub async fn read_model(
         self,
         now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
     ) -> Result<ReadModel, ConfigError> {
         let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        let keys = opened(&self.keys, &sdk, now).await?;
-        Ok(ReadModel::new(&storage::client(&sdk), &self.tables, keys.wrapping, keys.views))
+        let client = storage::client(&sdk);
+        let keys = opened(&self.keys, &sdk, now);
+        let (keys, ()) = tokio::join!(keys, storage::warm(&client, &self.views));
+        let keys = keys?;
+        let log = EventLog::new(client.clone(), self.events, keys.wrapping);
+        Ok(ReadModel { log, views: Views::new(client, self.views, keys.views) })
     }
 }
 
@@ -73,8 +79,10 @@ impl ReplayerConfig {
         now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
     ) -> Result<Replayer, ConfigError> {
         let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        let keys = opened(&self.keys, &sdk, now).await?;
         let client = storage::client(&sdk);
+        let keys = opened(&self.keys, &sdk, now);
+        let (keys, ()) = tokio::join!(keys, storage::warm(&client, &self.views));
+        let keys = keys?;
         let checkpoints = Checkpoints::new(client.clone(), self.sessions, keys.views.clone());
         let log = EventLog::new(client.clone(), self.events, keys.wrapping);
         let model = ReadModel { log, views: Views::new(client, self.views, keys.views) };

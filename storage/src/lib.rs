@@ -26,7 +26,7 @@ mod views;
 mod write;
 
 pub use checkpoints::{Checkpoints, ReplayPart};
-pub use client::client;
+pub use client::{client, warm};
 pub use error::{Broken, ReadError, Unavailable};
 pub use identifiers::{Identifier, IdentifierCursor, IdentifierKey, IdentifierPage, Identifiers};
 pub use log::{

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
+use storage::keys::{PublicKeys, ServiceKeys};
 
 /// A Parameter Store of AWS Systems Manager: names and values, each with its versions, and what it answers if it refuses.
 /// [AWS Systems Manager API reference, `GetParameter`, `GetParameters` and `PutParameter`]
@@ -27,6 +28,8 @@ struct Stored {
     meanwhile: Vec<(String, String)>,
     refusal: Option<(&'static str, String)>,
     asked: Vec<String>,
+    /// The names that each `GetParameters` asked for, in order.
+    read: Vec<Vec<String>>,
 }
 
 impl Parameters {
@@ -43,6 +46,21 @@ impl Parameters {
     /// Puts a value in place of any other.
     pub fn put(&self, name: &str, value: &str) {
         self.stored().values.insert(name.to_owned(), vec![value.to_owned()]);
+    }
+
+    /// Puts the service keys of a deployment below this path, which ends with a slash.
+    pub fn put_keys(&self, prefix: &str, keys: &ServiceKeys) {
+        let whole = serde_json::to_value(keys).expect("keys as JSON");
+        for (name, value) in whole.as_object().into_iter().flatten() {
+            self.put(&format!("{prefix}{}", name.replace('_', "-")), &value.to_string());
+        }
+        let public = PublicKeys::of(&keys.signing).expect("public keys");
+        self.put(&format!("{prefix}public"), &serde_json::to_string(&public).expect("keys as JSON"));
+    }
+
+    /// The names that each `GetParameters` so far asked for.
+    pub fn read(&self) -> Vec<Vec<String>> {
+        self.stored().read.clone()
     }
 
     /// Takes a value away.
@@ -119,10 +137,14 @@ async fn answer(State(stored): State<Arc<Mutex<Stored>>>, headers: HeaderMap, bo
             if names.len() > 10 {
                 return refused("ValidationException", "more than 10 names");
             }
-            let names = names.iter().filter_map(Value::as_str);
+            let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+            let read = names.iter().map(ToString::to_string).collect();
+            let names = names.into_iter();
             let (found, missing): (Vec<_>, Vec<_>) = names.partition(|name| parameter(name).is_some());
             let found: Vec<_> = found.into_iter().filter_map(parameter).collect();
-            json!({ "Parameters": found, "InvalidParameters": missing })
+            let answer = json!({ "Parameters": found, "InvalidParameters": missing });
+            stored.read.push(read);
+            answer
         }
         Some("PutParameter") => {
             let text = |name: &str| asked[name].as_str().unwrap_or_default().to_owned();

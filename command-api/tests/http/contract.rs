@@ -44,6 +44,8 @@ impl Contract {
         let route = &self.document["paths"][documented];
         let asked = if method == Method::HEAD { "get".to_owned() } else { method.as_str().to_lowercase() };
         let status = answer.status.as_u16();
+        // No gateway and no edge stands before the service under test.
+        assert_ne!(status, 403, "{method} {path}: {answer:?}");
         match route.get(&asked) {
             Some(operation) => {
                 let documented = &operation["responses"][status.to_string()];

@@ -83,8 +83,15 @@ async fn the_document_lists_every_route_with_every_status() {
     let mut listed = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            let statuses: Vec<&str> =
-                operation["responses"].as_object().unwrap().keys().map(String::as_str).collect();
+            // One that every route has: whoever comes past the edge is refused, whatever they ask for.
+            let statuses: Vec<&str> = operation["responses"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(String::as_str)
+                .filter(|status| *status != "403")
+                .collect();
+            assert!(operation["responses"]["403"].is_object(), "{path}");
             listed.push(format!("{method} {path}: {}", statuses.join(" ")));
             for (status, response) in operation["responses"].as_object().unwrap() {
                 assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()));
@@ -97,6 +104,17 @@ async fn the_document_lists_every_route_with_every_status() {
                 assert_eq!(challenged, status == "401", "{path} {status}");
                 let told_to_wait = response["headers"]["Retry-After"].is_object();
                 assert_eq!(told_to_wait, ["429", "503"].contains(&status.as_str()), "{path} {status}");
+            }
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let content = &response["content"]["application/json"]["schema"]["$ref"];
+                let of_the_gateway = content == "#/components/schemas/GatewayMessage";
+                let secured = !operation["security"].is_null();
+                let expected = match status.as_str() {
+                    "413" | "429" | "500" | "503" => true,
+                    "401" | "403" => secured,
+                    _ => false,
+                };
+                assert_eq!(of_the_gateway, expected, "{path} {status}");
             }
             let secured = path == "/logout" || path == "/me" || path.starts_with("/me/");
             assert_eq!(operation["security"] == json!([{"bearer": []}]), secured, "{path}");

@@ -41,7 +41,9 @@ impl Ground {
 
     /// Every setting of the function.
     pub fn settings(&self) -> BTreeMap<&'static str, String> {
-        settings(&self.engine, &self.tables, &self.folder.path().join("keys.json"))
+        let mut settings = settings(&self.engine, &self.tables, &self.folder.path().join("keys.json"));
+        settings.retain(|name, _| !matches!(*name, "ANNALS_IDENTIFIERS_TABLE" | "ANNALS_SESSIONS_TABLE"));
+        settings
     }
 
     pub async fn start(&self, settings: &BTreeMap<&'static str, String>) -> Result<Function, Ended> {

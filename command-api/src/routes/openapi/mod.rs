@@ -1,3 +1,5 @@
+mod gateway;
+
 use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi, Server};
@@ -20,5 +22,6 @@ pub(super) fn complete(mut document: OpenApi, issuer: &str) -> Json<OpenApi> {
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
     components.add_security_scheme("client", SecurityScheme::Http(client));
+    gateway::answers(&mut document);
     Json(document)
 }
