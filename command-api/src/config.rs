@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use storage::tables::{MissingTables, Tables};
 
+use crate::http::{OriginError, OriginSecret};
 use crate::passwords::{HashParams, ParamsError};
 
 /// The settings of the function, all of them from its environment, read once.
@@ -15,6 +16,8 @@ pub struct Config {
     pub issuer: String,
     /// The cost of a password hash: `ANNALS_ARGON2`, as `m=19456,t=2,p=1`; the minimum unless it is set.
     pub argon2: HashParams,
+    /// What the edge before the API proves itself with: `ANNALS_ORIGIN_SECRET`; there is no edge unless it is set.
+    pub origin: Option<OriginSecret>,
 }
 
 /// Why the function does not start.
@@ -35,6 +38,9 @@ pub enum ConfigError {
     /// Hashes would be cheaper than is safe. A laptop may do that, a deployment may not.
     #[error("ANNALS_ARGON2 is below the minimum of {}", HashParams::MINIMUM)]
     BelowMinimum,
+    /// The edge cannot prove itself with that. An empty one is none, and leaving it out says that there is no edge.
+    #[error("ANNALS_ORIGIN_SECRET {0}")]
+    Origin(#[source] OriginError),
 }
 
 impl Config {
@@ -57,7 +63,9 @@ impl Config {
         if argon2.is_below_minimum() {
             return Err(ConfigError::BelowMinimum);
         }
-        Ok(Self { tables, keys, issuer, argon2 })
+        let origin = lookup("ANNALS_ORIGIN_SECRET").map(|text| OriginSecret::parse(&text));
+        let origin = origin.transpose().map_err(ConfigError::Origin)?;
+        Ok(Self { tables, keys, issuer, argon2, origin })
     }
 }
 

@@ -10,8 +10,10 @@
 mod catch_up;
 mod config;
 mod handler;
+mod invocation;
 pub mod replay;
 
 pub use catch_up::{CatchUpError, CaughtUp, ReadModel};
 pub use config::{Config, ConfigError};
 pub use handler::handle;
+pub use invocation::{InvocationError, answer};

@@ -17,17 +17,19 @@ mod well_known;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn;
 use axum::routing::get;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::http::{Problem, wrap};
+use crate::http::{Problem, through_the_edge, wrap};
 use crate::service::Service;
 
 /// The router: the same on Lambda, in the local stack and in tests.
 pub fn router(service: Arc<Service>) -> Router {
     let clock = service.clock.clone();
+    let origin = service.origin.clone().map(Arc::new);
     let (routes, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
         .routes(routes!(register::register))
         .routes(routes!(login::login))
@@ -48,5 +50,11 @@ pub fn router(service: Arc<Service>) -> Router {
         .fallback(async || Problem::NotFound)
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .with_state(service);
+    let routes = match origin {
+        Some(secret) => {
+            routes.layer(from_fn(move |request, next| through_the_edge(Arc::clone(&secret), request, next)))
+        }
+        None => routes,
+    };
     wrap(routes, clock)
 }

@@ -46,6 +46,8 @@ mod stale;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]
+mod usage;
+#[cfg(test)]
 mod vault;
 #[cfg(test)]
 mod views;
