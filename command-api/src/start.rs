@@ -1,5 +1,5 @@
 use aws_config::BehaviorVersion;
-use storage::keys::{KeyFileError, ServiceKeys};
+use storage::keys::KeysError;
 use storage::{Lifetimes, Store};
 
 use crate::passwords::{HashError, HasherError, PasswordHasher};
@@ -11,7 +11,7 @@ use crate::{Clock, Config, Service};
 pub enum StartError {
     /// The service keys cannot be used.
     #[error(transparent)]
-    Keys(#[from] KeyFileError),
+    Keys(#[from] KeysError),
     /// Passwords cannot be hashed like this.
     #[error(transparent)]
     Hasher(#[from] HasherError),
@@ -27,14 +27,22 @@ impl Config {
     /// The service of these settings, reached with the region and credentials of the environment. What the first
     /// request would wait for is paid here: the connection to the database, and the memory of a hash.
     pub async fn start(self) -> Result<Service, StartError> {
-        let keys = ServiceKeys::open(&self.keys)?;
+        let clock = Clock::system();
+        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let keys = self
+            .keys
+            .source(&aws)
+            .open({
+                let clock = clock.clone();
+                move || clock.now()
+            })
+            .await?;
         // One request at a time comes to a function, and so one hash.
         let passwords = PasswordHasher::new(self.argon2, keys.pepper.clone(), 1)?;
-        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
         let store = Store::new(&storage::client(&aws), &self.tables, &keys, Lifetimes::default());
         let (warm, ()) = tokio::join!(passwords.warm(), store.warm());
         warm?;
-        let service = Service::new(store, passwords, &keys, self.issuer, Clock::system())?;
+        let service = Service::new(store, passwords, &keys, self.issuer, clock)?;
         Ok(Service { origin: self.origin, ..service })
     }
 }

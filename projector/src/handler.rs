@@ -30,6 +30,7 @@ struct Hint {
 /// and all that follow it again. A user whose log cannot be read is parked and holds nobody up; nor does a commit that
 /// is named and gone.
 pub async fn handle(model: &ReadModel, event: Event, now: DateTime<Utc>) -> DynamoDbEventResponse {
+    model.log.refresh_keys().await;
     let mut response = DynamoDbEventResponse::default();
     let hints = hints(&event.records);
     if let Some(earliest) = catch_up_all(model, hints, now).await {

@@ -1,4 +1,4 @@
-use aws_lambda_events::event::dynamodb::Event;
+use aws_lambda_events::event::dynamodb::{Event, EventRecord};
 use chrono::{DateTime, Utc};
 use lambda_runtime::Diagnostic;
 use serde::Deserialize;
@@ -24,6 +24,28 @@ pub enum InvocationError {
     Answer(#[source] serde_json::Error),
 }
 
+/// A batch, as far as it is of use: what else a record says, or leaves out, must not hold up a shard.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Batch {
+    records: Vec<Record>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    #[serde(default)]
+    event_name: String,
+    dynamodb: Change,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Change {
+    keys: serde_dynamo::Item,
+    sequence_number: Option<String>,
+}
+
 /// The schedule's event.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,11 +69,14 @@ pub async fn answer(model: &ReadModel, event: Value, now: DateTime<Utc>) -> Resu
         let report = retry(model, now).await?;
         return serde_json::to_value(report).map_err(InvocationError::Answer);
     }
-    let batch = Event::deserialize(event).map_err(|_| InvocationError::NotAnEvent)?;
+    let Batch { records } = Batch::deserialize(event).map_err(|_| InvocationError::NotAnEvent)?;
+    let mut batch = Event::default();
+    batch.records = records.into_iter().map(EventRecord::from).collect();
     serde_json::to_value(handle(model, batch, now).await).map_err(InvocationError::Answer)
 }
 
 async fn retry(model: &ReadModel, now: DateTime<Utc>) -> Result<RetryReport, InvocationError> {
+    model.log.refresh_keys().await;
     let (report, usage) = usage_of(Replay::of(model.clone()).retry_parked(now)).await;
     let report = report.map_err(|error| {
         tracing::error!(error = with_causes(&error), "the parked were not all tried again");
@@ -61,6 +86,16 @@ async fn retry(model: &ReadModel, now: DateTime<Utc>) -> Result<RetryReport, Inv
     let (RetryReport { freed, parked }, Usage { requests, read_units, write_units }) = (report, usage);
     tracing::info!(freed, parked, dynamodb_requests = requests, read_units, write_units, "retry");
     Ok(report)
+}
+
+impl From<Record> for EventRecord {
+    fn from(Record { event_name, dynamodb }: Record) -> Self {
+        let mut record = Self::default();
+        record.event_name = event_name;
+        record.change.keys = dynamodb.keys;
+        record.change.sequence_number = dynamodb.sequence_number;
+        record
+    }
 }
 
 impl From<InvocationError> for Diagnostic {

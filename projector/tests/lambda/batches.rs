@@ -4,9 +4,8 @@ use domain::Version;
 use serde_json::{Value, json};
 use testkit::Outcome;
 
-use crate::stream::{Stream, batch, failed, processed};
+use crate::stream::{FIRST, Stream, batch, failed, processed};
 
-const FIRST: &str = "commit-0000000001";
 const SECOND: &str = "commit-0000000002";
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,5 +4,7 @@
 #![expect(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
 mod batches;
+mod poison;
+mod records;
 mod start;
 mod stream;
