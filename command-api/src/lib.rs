@@ -13,7 +13,7 @@ mod start;
 pub mod tokens;
 
 pub use clock::Clock;
-pub use config::{Config, ConfigError};
+pub use config::{AuthorizerConfig, Config, ConfigError};
 pub use http::{ClientAddress, OriginError, OriginSecret, RequestIds, misdirected};
 pub use routes::router;
 pub use service::Service;

@@ -1,10 +1,11 @@
 use aws_config::BehaviorVersion;
+use chrono::{DateTime, Utc};
 use storage::keys::KeysError;
 use storage::{Lifetimes, Store};
 
 use crate::passwords::{HashError, HasherError, PasswordHasher};
-use crate::tokens::SigningError;
-use crate::{Clock, Config, Service};
+use crate::tokens::{PublicTokens, SigningError};
+use crate::{AuthorizerConfig, Clock, Config, Service};
 
 /// Why the function does not start with its settings.
 #[derive(Debug, thiserror::Error)]
@@ -29,14 +30,7 @@ impl Config {
     pub async fn start(self) -> Result<Service, StartError> {
         let clock = Clock::system();
         let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        let keys = self
-            .keys
-            .source(&aws)
-            .open({
-                let clock = clock.clone();
-                move || clock.now()
-            })
-            .await?;
+        let keys = self.keys.source(&aws).open(reading(&clock)).await?;
         // One request at a time comes to a function, and so one hash.
         let passwords = PasswordHasher::new(self.argon2, keys.pepper.clone(), 1)?;
         let store = Store::new(&storage::client(&aws), &self.tables, &keys, Lifetimes::default());
@@ -45,4 +39,19 @@ impl Config {
         let service = Service::new(store, passwords, &keys, self.issuer, clock)?;
         Ok(Service { origin: self.origin, ..service })
     }
+}
+
+impl AuthorizerConfig {
+    /// What verifies tokens with public keys alone, and the clock to do it by.
+    pub async fn start(self) -> Result<(PublicTokens, Clock), StartError> {
+        let clock = Clock::system();
+        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let keys = self.keys.source(&aws).open_public(reading(&clock)).await?;
+        Ok((PublicTokens::new(keys, self.issuer.clone(), self.issuer)?, clock))
+    }
+}
+
+fn reading(clock: &Clock) -> impl Fn() -> DateTime<Utc> + Send + Sync + 'static {
+    let clock = clock.clone();
+    move || clock.now()
 }

@@ -11,6 +11,13 @@ pub async fn function(serve: impl Future<Output = Result<(), Box<dyn Error + Sen
         tracing::error!(place = panic.location().map(tracing::field::display), "panicked");
     }));
     let Err(error) = serve.await else { return ExitCode::SUCCESS };
-    tracing::error!(%error, cause = error.source().map(tracing::field::display), "the function does not run");
+    tracing::error!(%error, cause = causes(&*error), "the function does not run");
     ExitCode::FAILURE
+}
+
+/// What an error was caused by, all the way down.
+fn causes(error: &(dyn Error + 'static)) -> Option<String> {
+    let causes: Vec<String> =
+        std::iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string).collect();
+    if causes.is_empty() { None } else { Some(causes.join(": ")) }
 }
