@@ -1,9 +1,11 @@
-use aws_config::BehaviorVersion;
+use aws_config::{BehaviorVersion, SdkConfig};
 use chrono::{DateTime, Utc};
-use storage::keys::{KeySetting, KeySettingError, KeysError};
-use storage::tables::{MissingTables, Tables};
+use storage::keys::{KeySetting, KeySettingError, KeysError, ProjectionKeys};
+use storage::tables::{self, MissingTables, Tables};
+use storage::{Checkpoints, EventLog, Views};
 
 use crate::ReadModel;
+use crate::replayer::Replayer;
 
 /// The settings of the projector, read once.
 #[derive(Debug)]
@@ -41,8 +43,50 @@ impl Config {
         now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
     ) -> Result<ReadModel, ConfigError> {
         let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        let keys = self.keys.source(&sdk).open_for_projection(now).await;
-        let keys = keys.map_err(|error| ConfigError::Keys(self.keys.name(), error))?;
+        let keys = opened(&self.keys, &sdk, now).await?;
         Ok(ReadModel::new(&storage::client(&sdk), &self.tables, keys.wrapping, keys.views))
     }
+}
+
+/// The settings of the replayer, read once.
+#[derive(Debug)]
+pub struct ReplayerConfig {
+    events: String,
+    views: String,
+    sessions: String,
+    keys: KeySetting,
+}
+
+impl ReplayerConfig {
+    /// The settings that `setting` finds: the names of the tables of events, views and sessions, in which checkpoints
+    /// are kept, and where the service keys are, as for the projector.
+    pub fn from_settings(setting: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let names = [tables::EVENTS, tables::VIEWS, tables::SESSIONS];
+        let [events, views, sessions] = tables::named(names, &setting)?;
+        Ok(Self { events, views, sessions, keys: KeySetting::from_settings(&setting)? })
+    }
+
+    /// The replayer of these tables, reached with the region and credentials of the environment, with the same keys as
+    /// the projector.
+    pub async fn replayer(
+        self,
+        now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
+    ) -> Result<Replayer, ConfigError> {
+        let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let keys = opened(&self.keys, &sdk, now).await?;
+        let client = storage::client(&sdk);
+        let checkpoints = Checkpoints::new(client.clone(), self.sessions, keys.views.clone());
+        let log = EventLog::new(client.clone(), self.events, keys.wrapping);
+        let model = ReadModel { log, views: Views::new(client, self.views, keys.views) };
+        Ok(Replayer { model, checkpoints })
+    }
+}
+
+async fn opened(
+    keys: &KeySetting,
+    sdk: &SdkConfig,
+    now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
+) -> Result<ProjectionKeys, ConfigError> {
+    let opened = keys.source(sdk).open_for_projection(now).await;
+    opened.map_err(|error| ConfigError::Keys(keys.name(), error))
 }

@@ -4,6 +4,7 @@
 //! or deletes a commit; what is refused rests on consistent reads; identifiers and vaults are written in the
 //! transaction of a commit, and otherwise only by what a restore needs (`restore.rs`).
 
+mod checkpoints;
 mod client;
 mod error;
 mod identifiers;
@@ -22,6 +23,7 @@ mod vault;
 mod views;
 mod write;
 
+pub use checkpoints::{Checkpoints, ReplayPart};
 pub use client::client;
 pub use error::{Broken, ReadError, Unavailable};
 pub use identifiers::{Identifier, IdentifierCursor, IdentifierKey, IdentifierPage, Identifiers};

@@ -17,6 +17,7 @@ const FORMAT: u8 = 1;
 /// What a sealed value is for. A value of one purpose does not open as another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
+    Checkpoint,
     Client,
     Commit,
     DataKey,
@@ -27,6 +28,7 @@ pub(crate) enum Purpose {
 impl Purpose {
     const fn name(self) -> &'static str {
         match self {
+            Self::Checkpoint => "checkpoint",
             Self::Client => "client",
             Self::Commit => "commit",
             Self::DataKey => "data-key",

@@ -32,6 +32,15 @@ pub struct Tables {
     pub sessions: String,
 }
 
+/// The setting that names the events table.
+pub const EVENTS: &str = "ANNALS_EVENTS_TABLE";
+/// The setting that names the identifiers table.
+pub const IDENTIFIERS: &str = "ANNALS_IDENTIFIERS_TABLE";
+/// The setting that names the views table.
+pub const VIEWS: &str = "ANNALS_VIEWS_TABLE";
+/// The setting that names the sessions table.
+pub const SESSIONS: &str = "ANNALS_SESSIONS_TABLE";
+
 /// These settings, which name tables, are missing or empty.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not set: {}", .0.join(", "))]
@@ -68,20 +77,8 @@ impl Tables {
     /// The tables that these settings name: `ANNALS_EVENTS_TABLE`, `ANNALS_IDENTIFIERS_TABLE`, `ANNALS_VIEWS_TABLE`
     /// and `ANNALS_SESSIONS_TABLE`, each read through `setting`.
     pub fn from_settings(setting: impl Fn(&str) -> Option<String>) -> Result<Self, MissingTables> {
-        let mut missing = Vec::new();
-        let mut name = |key: &'static str| {
-            setting(key).filter(|name| !name.is_empty()).unwrap_or_else(|| {
-                missing.push(key);
-                String::new()
-            })
-        };
-        let tables = Self {
-            events: name("ANNALS_EVENTS_TABLE"),
-            identifiers: name("ANNALS_IDENTIFIERS_TABLE"),
-            views: name("ANNALS_VIEWS_TABLE"),
-            sessions: name("ANNALS_SESSIONS_TABLE"),
-        };
-        if missing.is_empty() { Ok(tables) } else { Err(MissingTables(missing)) }
+        let [events, identifiers, views, sessions] = named([EVENTS, IDENTIFIERS, VIEWS, SESSIONS], setting)?;
+        Ok(Self { events, identifiers, views, sessions })
     }
 
     /// Creates those tables that do not exist, and returns when all four can be used. Backups are left to deployment.
@@ -99,6 +96,21 @@ impl Tables {
         .await?;
         Ok(())
     }
+}
+
+/// The names of some of the tables, each by its setting, read through `setting`: for what needs not all of them.
+pub fn named<const N: usize>(
+    settings: [&'static str; N],
+    setting: impl Fn(&str) -> Option<String>,
+) -> Result<[String; N], MissingTables> {
+    let mut missing = Vec::new();
+    let names = settings.map(|key| {
+        setting(key).filter(|name| !name.is_empty()).unwrap_or_else(|| {
+            missing.push(key);
+            String::new()
+        })
+    });
+    if missing.is_empty() { Ok(names) } else { Err(MissingTables(missing)) }
 }
 
 #[derive(Deserialize)]

@@ -55,7 +55,7 @@ const ENVIRONMENT: [(&str, &str); 17] = [
 pub struct Function {
     process: Child,
     log: Log,
-    events: mpsc::Sender<(String, Value)>,
+    events: mpsc::Sender<Invocation>,
     reports: mpsc::Receiver<(String, Outcome)>,
     invocations: usize,
     /// From the start of the process to its first request for an event.
@@ -84,10 +84,19 @@ pub struct Ended {
 #[derive(Debug)]
 struct Log(Vec<JoinHandle<Vec<String>>>);
 
+/// An event on its way to the function.
+#[derive(Debug)]
+struct Invocation {
+    id: String,
+    event: Value,
+    /// How long the function has for it.
+    time: Duration,
+}
+
 /// The Runtime API's side of an invocation.
 struct Api {
     /// One event at a time.
-    events: Mutex<mpsc::Receiver<(String, Value)>>,
+    events: Mutex<mpsc::Receiver<Invocation>>,
     reports: mpsc::Sender<(String, Outcome)>,
     polled: Notify,
 }
@@ -152,13 +161,31 @@ impl Function {
 
     /// Gives the function an event, and waits for what becomes of it.
     pub async fn invoke(&mut self, event: Value) -> Outcome {
-        self.invocations += 1;
-        let id = format!("00000000-0000-4000-8000-{:012}", self.invocations);
-        self.events.send((id.clone(), event)).await.expect("a Runtime API that runs");
+        self.invoke_within(event, PATIENCE).await
+    }
+
+    /// The same, with a deadline so far away. It is only said to the function, and not enforced.
+    pub async fn invoke_within(&mut self, event: Value, time: Duration) -> Outcome {
+        let id = self.send(event, time).await;
         let report = timeout(PATIENCE, self.reports.recv()).await.ok().flatten();
         let (of, outcome) = report.expect("an outcome before the deadline");
         assert_eq!(of, id, "the outcome of another invocation");
         outcome
+    }
+
+    async fn send(&mut self, event: Value, time: Duration) -> String {
+        self.invocations += 1;
+        let id = format!("00000000-0000-4000-8000-{:012}", self.invocations);
+        let invocation = Invocation { id: id.clone(), event, time };
+        self.events.send(invocation).await.expect("a Runtime API that runs");
+        id
+    }
+
+    /// Gives the function an event and ends it at once when `moment` has come, in the middle of whatever it does.
+    pub async fn invoke_and_kill(mut self, event: Value, moment: impl Future<Output = ()>) {
+        self.send(event, PATIENCE).await;
+        moment.await;
+        self.process.kill().await.expect("a process that can be killed");
     }
 
     /// Ends the function, as Lambda does when it is no longer needed; the lines that it logged.
@@ -216,10 +243,10 @@ fn routes(api: Arc<Api>) -> Router {
 /// Holds the request until there is an event.
 async fn next(State(api): State<Arc<Api>>) -> Response {
     api.polled.notify_one();
-    let Some((id, event)) = api.events.lock().await.recv().await else {
+    let Some(Invocation { id, event, time }) = api.events.lock().await.recv().await else {
         return StatusCode::GONE.into_response();
     };
-    let deadline = SystemTime::now() + PATIENCE;
+    let deadline = SystemTime::now() + time;
     let deadline = deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let headers = [
         (CONTENT_TYPE.as_str(), "application/json".to_owned()),

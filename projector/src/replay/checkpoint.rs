@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::Add;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -62,6 +63,9 @@ pub(super) struct Counts {
     pub covered: Covered,
     pub found: Findings,
     pub done: Rebuilt,
+    /// What a verification has to report.
+    #[serde(default)]
+    pub differences: u64,
 }
 
 /// What was found about one user, and what was done about it.
@@ -73,6 +77,23 @@ pub(super) struct Outcome {
     /// The user has been erased.
     pub erased: bool,
     pub settled: Option<Settled>,
+    /// A verification has to report it.
+    pub difference: bool,
+}
+
+/// What one part of a replay adds up to so far, whoever did it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Tally {
+    /// Whether all of the part is done.
+    pub done: bool,
+    /// Users whose logs have been read.
+    pub read: u64,
+    /// Views made.
+    pub written: u64,
+    /// Views that do not show what the log says and were left, or what a verification has to report.
+    pub differences: u64,
+    /// Users whose log cannot be read; all but a verification park them.
+    pub parked: u64,
 }
 
 /// Why a replay cannot go on from a checkpoint.
@@ -114,10 +135,43 @@ pub enum Unfit {
     Future(DateTime<Utc>),
 }
 
+impl Add for Tally {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            done: self.done && other.done,
+            read: self.read + other.read,
+            written: self.written + other.written,
+            differences: self.differences + other.differences,
+            parked: self.parked + other.parked,
+        }
+    }
+}
+
 impl Checkpoint {
     /// Users who were done when it was made.
     pub const fn users(&self) -> u64 {
         self.counts.covered.users
+    }
+
+    /// What it adds up to.
+    pub fn tally(&self) -> Tally {
+        let Counts { covered, found, done, differences } = &self.counts;
+        let (differences, parked) = match self.work.phase {
+            Phase::Rebuild => (done.of_higher_fold + done.beyond_log, done.parked),
+            Phase::DryRun | Phase::Repair | Phase::Mend => {
+                (found.different + found.of_higher_fold + found.beyond_log, found.broken)
+            }
+            Phase::Verify => (*differences, found.broken),
+        };
+        Tally {
+            done: self.segments.values().all(|place| *place == Place::Finished),
+            read: covered.users,
+            written: done.written,
+            differences,
+            parked,
+        }
     }
 
     /// Nothing done yet of this work on these segments.
@@ -178,6 +232,7 @@ impl Checkpoint {
             }
             self.counts.found.broken += u64::from(outcome.broken);
             self.counts.found.erased += u64::from(outcome.erased);
+            self.counts.differences += u64::from(outcome.difference);
             if let Some(settled) = outcome.settled {
                 self.counts.done.add(settled);
             }

@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use storage::{EventLog, Scanned, Segment, Unavailable};
 use tokio::task::{JoinError, JoinSet};
 
-pub use checkpoint::{Checkpoint, Unfit};
+pub use checkpoint::{Checkpoint, Tally, Unfit};
 use checkpoint::{Counts, OnCheckpoint, Outcome, Place, Work};
 pub use parked::{LogNow, ParkedPage, ParkedUser, ParkedUsers, RetryReport, StillParked};
-pub use rebuild::{DryRunReport, RebuildReport, Rebuilt};
+pub use rebuild::{DryRunReport, RebuildReport, Rebuilt, Renewed};
 pub use repair::RepairReport;
 pub use restore::{Contested, Mended, RestoreReport};
 pub use standing::Findings;
@@ -160,7 +160,7 @@ impl Replay {
         Self { on_progress: Arc::new(on_progress), ..self }
     }
 
-    /// Says after every page of a rebuild or a repair how far it has come, for [`Replay::resuming`]. Waited for: it
+    /// Says after every page of a rebuild, a repair or a verification of views how far it has come, for [`Replay::resuming`]. Waited for: it
     /// should not take long.
     #[must_use]
     pub fn keeping(self, on_checkpoint: impl Fn(&Checkpoint) + Send + Sync + 'static) -> Self {
@@ -174,6 +174,12 @@ impl Replay {
     pub fn resuming(self, phase: Phase, from: Checkpoint, now: DateTime<Utc>) -> Result<Self, Unfit> {
         from.fits(&self.beginning(phase, now))?;
         Ok(Self { resumed: Some(from), ..self })
+    }
+
+    /// Where a run of this phase stands before it does anything: where it goes on from, or at the beginning.
+    pub fn checkpoint(&self, phase: Phase, now: DateTime<Utc>) -> Checkpoint {
+        let resumed = self.resumed.clone().filter(|from| from.phase() == phase);
+        resumed.unwrap_or_else(|| self.beginning(phase, now))
     }
 
     fn beginning(&self, phase: Phase, now: DateTime<Utc>) -> Checkpoint {
@@ -206,10 +212,9 @@ impl Replay {
         begun: Option<DateTime<Utc>>,
         pass: &Arc<P>,
     ) -> Result<Counts, ReplayError> {
-        let resumed = self.resumed.clone().filter(|from| from.phase() == phase);
         let course = Arc::new(Course {
             phase,
-            state: Mutex::new(resumed.unwrap_or_else(|| self.beginning(phase, begun.unwrap_or_default()))),
+            state: Mutex::new(self.checkpoint(phase, begun.unwrap_or_default())),
             on_progress: Arc::clone(&self.on_progress),
             on_checkpoint: begun.map(|_| Arc::clone(&self.on_checkpoint)),
         });

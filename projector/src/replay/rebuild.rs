@@ -30,6 +30,15 @@ pub struct RebuildReport {
     pub verified: VerifyReport,
 }
 
+/// What the first part of a rebuild did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewed {
+    /// What was read.
+    pub covered: Covered,
+    /// What was done with the views.
+    pub done: Rebuilt,
+}
+
 /// What became of the users of a rebuild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rebuilt {
@@ -69,9 +78,7 @@ impl Replay {
         identifiers: &Identifiers,
         now: DateTime<Utc>,
     ) -> Result<RebuildReport, ReplayError> {
-        let terms = Terms { now, replacing_newer: self.replacing_newer };
-        let pass = Arc::new(Rebuild { model: self.model.clone(), terms });
-        let Counts { covered, done, found: _ } = self.over_log(Phase::Rebuild, Some(now), &pass).await?;
+        let Renewed { covered, done } = self.renew(now).await?;
         let mut swept = 0;
         if self.whole {
             let mut pages = orphans(&self.model);
@@ -86,10 +93,18 @@ impl Replay {
         Ok(RebuildReport { covered, done_before, done, swept, verified })
     }
 
+    /// The first part of a rebuild: makes every view anew from the first commit, and looks at nothing afterwards.
+    pub async fn renew(&self, now: DateTime<Utc>) -> Result<Renewed, ReplayError> {
+        let terms = Terms { now, replacing_newer: self.replacing_newer };
+        let pass = Arc::new(Rebuild { model: self.model.clone(), terms });
+        let Counts { covered, done, .. } = self.over_log(Phase::Rebuild, Some(now), &pass).await?;
+        Ok(Renewed { covered, done })
+    }
+
     /// Says what a rebuild would find, and writes nothing.
     pub async fn dry_run(&self) -> Result<DryRunReport, ReplayError> {
         let pass = Arc::new(Comparison::only_looking(self.model.clone()));
-        let Counts { covered, found, done: _ } = self.over_log(Phase::DryRun, None, &pass).await?;
+        let Counts { covered, found, .. } = self.over_log(Phase::DryRun, None, &pass).await?;
         let mut orphaned = 0;
         if self.whole {
             let mut pages = orphans(&self.model);

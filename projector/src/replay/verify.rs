@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use domain::{UserId, Version};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
@@ -141,11 +142,7 @@ impl Replay {
     /// Compares the log with the views and, both ways, with the identifiers, while the system runs: what differs is
     /// read again, and the projector gets two seconds, before it is reported.
     pub async fn verify(&self, identifiers: &Identifiers) -> Result<VerifyReport, ReplayError> {
-        let pass = Arc::new(Verify {
-            model: self.model.clone(),
-            identifiers: identifiers.clone(),
-            report: Mutex::default(),
-        });
+        let pass = Arc::new(Verify::of(self.model.clone(), Some(identifiers.clone())));
         let Counts { covered, .. } = self.over_log(Phase::Verify, None, &pass).await?;
         let mut parked = ParkedUsers::default();
         if self.whole {
@@ -159,17 +156,29 @@ impl Replay {
                     pass.report(None, Finding::ViewMalformed);
                 }
             }
-            Box::pin(pass.every_identifier()).await?;
+            Box::pin(pass.every_identifier(identifiers)).await?;
         }
         let report = std::mem::take(&mut *pass.report.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(VerifyReport { covered, parked, ..report })
+    }
+
+    /// Compares the log with the views and with nothing else, in the same way, so that it can go on from a checkpoint:
+    /// for processes that share the work. Of what it finds, the checkpoints have the number, and each stands in the log
+    /// of the process.
+    pub async fn verify_views(&self, now: DateTime<Utc>) -> Result<(), ReplayError> {
+        let pass = Arc::new(Verify::of(self.model.clone(), None));
+        self.over_log(Phase::Verify, Some(now), &pass).await?;
+        Ok(())
     }
 }
 
 struct Verify {
     model: ReadModel,
-    identifiers: Identifiers,
+    /// `None` if addresses are not looked at.
+    identifiers: Option<Identifiers>,
     report: Mutex<VerifyReport>,
+    /// What was reported since the last page.
+    outcomes: Mutex<Vec<Outcome>>,
 }
 
 /// A user whose view and log do not agree yet.
@@ -201,7 +210,9 @@ impl Pass for Verify {
         }
         let ids: Vec<_> = begun.iter().map(|(user, _)| *user).collect();
         let views = self.model.views.read_all(&ids, false).await?;
-        self.addresses_of(&begun).await?;
+        if let Some(identifiers) = &self.identifiers {
+            self.addresses_of(identifiers, &begun).await?;
+        }
         let suspects = begun
             .into_iter()
             .zip(views)
@@ -209,7 +220,7 @@ impl Pass for Verify {
             .filter(|suspect| suspect.standing(&self.model) != Standing::Equal)
             .collect();
         self.look_again(suspects).await?;
-        Ok(Vec::new())
+        Ok(std::mem::take(&mut *self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     fn strays(&self, number: u64) {
@@ -226,7 +237,15 @@ impl Suspect {
 }
 
 impl Verify {
+    fn of(model: ReadModel, identifiers: Option<Identifiers>) -> Self {
+        Self { model, identifiers, report: Mutex::default(), outcomes: Mutex::default() }
+    }
+
     fn report(&self, user: Option<UserId>, finding: Finding) {
+        tracing::warn!(user = user.map(tracing::field::display), ?finding, "log and read model differ");
+        let broken = matches!(finding, Finding::LogBroken { .. });
+        let outcome = Outcome { difference: true, broken, ..Outcome::default() };
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
         self.report.lock().unwrap_or_else(PoisonError::into_inner).add(user, finding);
     }
 
@@ -331,16 +350,20 @@ impl Verify {
     }
 
     /// From users to identifiers: the address of each leads to its user.
-    async fn addresses_of(&self, users: &[(UserId, Snapshot)]) -> Result<(), Unavailable> {
+    async fn addresses_of(
+        &self,
+        identifiers: &Identifiers,
+        users: &[(UserId, Snapshot)],
+    ) -> Result<(), Unavailable> {
         let addressed: Vec<_> = users
             .iter()
-            .filter_map(|(user, snapshot)| Some((*user, self.identifier_of(snapshot)?)))
+            .filter_map(|(user, snapshot)| Some((*user, identifier_of(identifiers, snapshot)?)))
             .collect();
-        let identifiers: Vec<_> = addressed.iter().map(|(_, identifier)| identifier.clone()).collect();
-        let owners = self.identifiers.find_all(&identifiers).await?;
+        let wanted: Vec<_> = addressed.iter().map(|(_, identifier)| identifier.clone()).collect();
+        let owners = identifiers.find_all(&wanted).await?;
         for (user, identifier) in addressed {
             if owners.get(&identifier) != Some(&user)
-                && let Some(finding) = self.look_up_again(user).await?
+                && let Some(finding) = self.look_up_again(identifiers, user).await?
             {
                 self.report(Some(user), finding);
             }
@@ -348,17 +371,17 @@ impl Verify {
         Ok(())
     }
 
-    fn identifier_of(&self, snapshot: &Snapshot) -> Option<Identifier> {
-        snapshot.user.account().map(|account| self.identifiers.key.email(&account.email))
-    }
-
     /// Looks an address up between two looks at the log. An address changes hands together with the log, so if that
     /// has not grown, the answer is final.
-    async fn look_up_again(&self, user: UserId) -> Result<Option<Finding>, Unavailable> {
+    async fn look_up_again(
+        &self,
+        identifiers: &Identifiers,
+        user: UserId,
+    ) -> Result<Option<Finding>, Unavailable> {
         for _ in 0..TRIES {
             let Ok(before) = self.model.log.fold(user).await?.outcome else { return Ok(None) };
-            let Some(identifier) = self.identifier_of(&before) else { return Ok(None) };
-            let owners = self.identifiers.find_all(std::slice::from_ref(&identifier)).await?;
+            let Some(identifier) = identifier_of(identifiers, &before) else { return Ok(None) };
+            let owners = identifiers.find_all(std::slice::from_ref(&identifier)).await?;
             let finding = match owners.get(&identifier) {
                 Some(found) if *found == user => return Ok(None),
                 Some(found) => Finding::IdentifierOfAnother { found: *found },
@@ -372,10 +395,10 @@ impl Verify {
     }
 
     /// From identifiers to users: each is that of its user's address.
-    async fn every_identifier(&self) -> Result<(), Unavailable> {
+    async fn every_identifier(&self, identifiers: &Identifiers) -> Result<(), Unavailable> {
         let mut from = None;
         loop {
-            let page = self.identifiers.page(from).await?;
+            let page = identifiers.page(from).await?;
             for _ in 0..page.malformed {
                 self.report(None, Finding::IdentifierMalformed);
             }
@@ -387,10 +410,12 @@ impl Verify {
                 // The views have been compared with the log before: most need no second look.
                 let view = users.binary_search(&user).ok().and_then(|place| views.get(place));
                 let shown = view.and_then(|stored| match &stored.view {
-                    View::Of(snapshot) => self.identifier_of(snapshot),
+                    View::Of(snapshot) => identifier_of(identifiers, snapshot),
                     View::Absent | View::Foreign { .. } | View::Torn(_) => None,
                 });
-                if shown.as_ref() != Some(&identifier) && !self.leads_home(&identifier, user).await? {
+                if shown.as_ref() != Some(&identifier)
+                    && !self.leads_home(identifiers, &identifier, user).await?
+                {
                     self.report(Some(user), Finding::IdentifierWithoutUser);
                 }
             }
@@ -402,16 +427,25 @@ impl Verify {
     }
 
     /// Whether an identifier is that of its user's address, by the log; or is no more, or the log cannot tell.
-    async fn leads_home(&self, identifier: &Identifier, user: UserId) -> Result<bool, Unavailable> {
+    async fn leads_home(
+        &self,
+        identifiers: &Identifiers,
+        identifier: &Identifier,
+        user: UserId,
+    ) -> Result<bool, Unavailable> {
         match self.model.log.fold(user).await?.outcome {
-            Ok(snapshot) if self.identifier_of(&snapshot).as_ref() == Some(identifier) => Ok(true),
+            Ok(snapshot) if identifier_of(identifiers, &snapshot).as_ref() == Some(identifier) => Ok(true),
             Ok(_) | Err(Broken::Erased) => {
-                let owners = self.identifiers.find_all(std::slice::from_ref(identifier)).await?;
+                let owners = identifiers.find_all(std::slice::from_ref(identifier)).await?;
                 Ok(owners.get(identifier) != Some(&user))
             }
             Err(_) => Ok(true),
         }
     }
+}
+
+fn identifier_of(identifiers: &Identifiers, snapshot: &Snapshot) -> Option<Identifier> {
+    snapshot.user.account().map(|account| identifiers.key.email(&account.email))
 }
 
 fn shown(stored: &StoredView) -> Version {

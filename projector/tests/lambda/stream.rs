@@ -51,6 +51,11 @@ impl Ground {
 
     /// Registers a user; each test numbers its own.
     pub async fn register(&self, number: u128) -> UserId {
+        self.register_with(number, None).await
+    }
+
+    /// The same, with a `User-Agent`, which the commit records.
+    pub async fn register_with(&self, number: u128, agent: Option<String>) -> UserId {
         let user = UserId::new(Uuid::from_u128(number << 64 | 7));
         let email = Email::parse(&format!("user-{number}@example.com")).unwrap();
         let credential = CredentialId::new(Uuid::from_u128(number << 64 | 8));
@@ -59,7 +64,7 @@ impl Ground {
             id: CommandId::new(Uuid::from_u128(number << 64 | 9)),
             at: DateTime::<Utc>::from_timestamp(1_800_000_000, 0).unwrap(),
             address: None,
-            agent: None,
+            agent,
             enclosed: Enclosed::Verifier(Zeroizing::new("$argon2id$".to_owned())),
         };
         self.store.execute(&mut Loaded::unborn(user).unwrap(), &intent).await.unwrap();

@@ -1,0 +1,43 @@
+//! The replayer on Lambda: a part of a rebuild, a repair or a verification, as far as its time goes.
+
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use chrono::Utc;
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, run, service_fn};
+use projector::ReplayerConfig;
+use projector::replayer::{Order, OrderError};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let lines = tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false);
+    lines.with_writer(std::io::stderr).with_target(false).init();
+    // Where it was, and not the message, which could hold anything.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!(place = panic.location().map(display), "panicked");
+    }));
+    let Err(error) = serve().await else { return ExitCode::SUCCESS };
+    tracing::error!(%error, cause = error.source().map(display), "the function does not run");
+    ExitCode::FAILURE
+}
+
+async fn serve() -> Result<(), Error> {
+    let replayer = ReplayerConfig::from_settings(|key| std::env::var(key).ok())?.replayer(Utc::now).await?;
+    replayer.model.warm().await;
+    let replayer = &replayer;
+    run(service_fn(|event: LambdaEvent<Order>| async move {
+        let time = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+        replayer.carry_out(&event.payload, Utc::now(), time).await.map_err(failed)
+    }))
+    .await
+}
+
+/// The error of an invocation. The state machine that gave the order tells by its type whether to give it again.
+fn failed(error: OrderError) -> Diagnostic {
+    let error_type = match error {
+        OrderError::Segment { .. } | OrderError::Run => "Refused",
+        OrderError::Replay(_) | OrderError::Checkpoints(_) => "Unfinished",
+    };
+    tracing::warn!(%error, cause = std::error::Error::source(&error).map(display), "an order was not carried out");
+    Diagnostic { error_type: error_type.to_owned(), error_message: error.to_string() }
+}
