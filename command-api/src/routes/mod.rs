@@ -4,6 +4,7 @@ mod acting;
 mod candidate;
 mod change_password;
 mod events;
+mod forgot_password;
 mod fresh;
 mod login;
 mod logout;
@@ -13,6 +14,7 @@ mod openapi;
 mod patch_me;
 mod refresh;
 mod register;
+mod reset_password;
 mod sessions;
 mod well_known;
 
@@ -40,6 +42,8 @@ pub fn router(service: Arc<Service>) -> Router {
         .routes(routes!(me::me, patch_me::patch_me))
         .routes(routes!(change_password::change_password))
         .routes(routes!(events::events))
+        .routes(routes!(forgot_password::forgot_password))
+        .routes(routes!(reset_password::reset_password))
         .routes(routes!(sessions::sessions, sessions::end_other_sessions))
         .routes(routes!(sessions::end_session))
         .routes(routes!(refresh::refresh))

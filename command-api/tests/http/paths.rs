@@ -61,6 +61,8 @@ async fn another_method_is_told_which_ones_there_are() {
         ("/logout", "POST"),
         ("/me", "GET,HEAD,PATCH"),
         ("/me/password", "POST"),
+        ("/password/forgot", "POST"),
+        ("/password/reset", "POST"),
         ("/me/sessions", "GET,HEAD,DELETE"),
         ("/me/sessions/x", "DELETE"),
         ("/health", "GET,HEAD"),

@@ -27,7 +27,12 @@ mod log;
 mod log_size;
 #[cfg(test)]
 mod looking_back;
+#[cfg(test)]
+mod mails;
+#[cfg(test)]
 mod mutations;
+#[cfg(test)]
+mod one_time;
 #[cfg(test)]
 mod outcomes;
 #[cfg(test)]
