@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use axum::http::Uri;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand};
+use command_api::Verification;
 use command_api::passwords::HashParams;
 use storage::Segment;
 
@@ -81,6 +82,9 @@ pub struct ServeArgs {
     /// The cost of a password hash: memory in KiB, passes, lanes.
     #[arg(long, value_name = "m=…,t=…,p=…", default_value_t = HashParams::default())]
     pub argon2: HashParams,
+    /// Whether addresses have to be verified before anybody signs in: optional or required.
+    #[arg(long, value_name = "WHEN", default_value_t = Verification::default())]
+    pub verification: Verification,
 }
 
 /// The options of `history`.

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use storage::tables::{MissingTables, Tables};
 
 use crate::passwords::{HashParams, ParamsError};
+use crate::service::{Verification, VerificationError};
 
 /// The settings of the function, all of them from its environment, read once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Config {
     pub issuer: String,
     /// The cost of a password hash: `ANNALS_ARGON2`, as `m=19456,t=2,p=1`; the minimum unless it is set.
     pub argon2: HashParams,
+    /// Whether addresses have to be verified: `ANNALS_VERIFICATION`, `optional` or `required`; `optional` unless it is set.
+    pub verification: Verification,
 }
 
 /// Why the function does not start.
@@ -35,6 +38,9 @@ pub enum ConfigError {
     /// Hashes would be cheaper than is safe. A laptop may do that, a deployment may not.
     #[error("ANNALS_ARGON2 is below the minimum of {}", HashParams::MINIMUM)]
     BelowMinimum,
+    /// It is neither said that addresses have to be verified nor that they need not be.
+    #[error("ANNALS_VERIFICATION {0}")]
+    Verification(VerificationError),
 }
 
 impl Config {
@@ -57,13 +63,18 @@ impl Config {
         if argon2.is_below_minimum() {
             return Err(ConfigError::BelowMinimum);
         }
-        Ok(Self { tables, keys, issuer, argon2 })
+        let verification = match lookup("ANNALS_VERIFICATION").filter(|value| !value.is_empty()) {
+            Some(text) => text.parse().map_err(ConfigError::Verification)?,
+            None => Verification::default(),
+        };
+        Ok(Self { tables, keys, issuer, argon2, verification })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Config, ConfigError};
+    use crate::service::{Verification, VerificationError};
 
     fn read(changes: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let mut settings = vec![
@@ -91,6 +102,16 @@ mod tests {
             assert_eq!(read(&[("ANNALS_ISSUER", issuer)]), Err(ConfigError::Issuer), "{issuer}");
         }
         assert!(matches!(read(&[("ANNALS_ARGON2", "m=1")]), Err(ConfigError::Argon2(_))));
+    }
+
+    #[test]
+    fn addresses_have_to_be_verified_where_it_is_said() {
+        let said = |text| read(&[("ANNALS_VERIFICATION", text)]).map(|config| config.verification);
+        assert_eq!((said(""), said("optional")), (Ok(Verification::Optional), Ok(Verification::Optional)));
+        assert_eq!(said("required"), Ok(Verification::Required));
+        for neither in ["Required", "yes", "off"] {
+            assert_eq!(said(neither), Err(ConfigError::Verification(VerificationError)), "{neither}");
+        }
     }
 
     #[test]

@@ -15,4 +15,4 @@ pub use clock::Clock;
 pub use config::{Config, ConfigError};
 pub use http::{ClientAddress, misdirected};
 pub use routes::router;
-pub use service::Service;
+pub use service::{Service, Verification, VerificationError};

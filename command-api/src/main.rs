@@ -41,5 +41,6 @@ async fn service() -> Result<Service, Error> {
     // What the first request would wait for is paid before there is one.
     let (warm, ()) = tokio::join!(passwords.warm(), store.warm());
     warm?;
-    Ok(Service::new(store, passwords, &keys, config.issuer, Clock::system())?)
+    let service = Service::new(store, passwords, &keys, config.issuer, Clock::system())?;
+    Ok(service.with_verification(config.verification))
 }

@@ -1,3 +1,6 @@
+use std::fmt;
+use std::str::FromStr;
+
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 use chrono::{DateTime, Utc};
@@ -24,6 +27,50 @@ pub struct Service {
     pub issuer: String,
     /// The time.
     pub clock: Clock,
+    /// Whether only those may sign in who have shown that their address is theirs.
+    pub verification: Verification,
+}
+
+/// Whether users must show that their address is theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verification {
+    /// They may, and sign in meanwhile.
+    #[default]
+    Optional,
+    /// Nobody signs in before, a registration does not tell whether the address is taken, and who has not shown it after
+    /// 24 hours yields the address to whoever registers it.
+    Required,
+}
+
+impl Verification {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+}
+
+impl fmt::Display for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A text that says neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be optional or required")]
+pub struct VerificationError;
+
+impl FromStr for Verification {
+    type Err = VerificationError;
+
+    fn from_str(text: &str) -> Result<Self, VerificationError> {
+        [Self::Optional, Self::Required]
+            .into_iter()
+            .find(|verification| verification.name() == text)
+            .ok_or(VerificationError)
+    }
 }
 
 impl Service {
@@ -36,7 +83,14 @@ impl Service {
         clock: Clock,
     ) -> Result<Self, SigningError> {
         let tokens = AccessTokens::new(&keys.signing, issuer.clone(), issuer.clone(), CLIENT_ID.to_owned())?;
-        Ok(Self { store, passwords, tokens, issuer, clock })
+        let verification = Verification::default();
+        Ok(Self { store, passwords, tokens, issuer, clock, verification })
+    }
+
+    /// The same service, where addresses have to be verified, or not.
+    #[must_use]
+    pub fn with_verification(self, verification: Verification) -> Self {
+        Self { verification, ..self }
     }
 }
 

@@ -280,7 +280,9 @@ impl From<ExecuteError> for Problem {
             ExecuteError::Rejected(
                 rejection @ (Rejection::AlreadyRegistered
                 | Rejection::NotRegistered
-                | Rejection::CredentialMismatch),
+                | Rejection::CredentialMismatch
+                | Rejection::EmailNotVerified
+                | Rejection::AddressKept),
             ) => internal(rejection),
         }
     }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::candidate::{Candidate, verified_again};
 use crate::http::{BodyProblems, Client, Fields, Problem, ProblemBody, internal};
-use crate::service::{Service, new_id};
+use crate::service::{Service, Verification, new_id};
 use crate::tokens::{AccessClaims, LIFETIME_SECONDS};
 
 /// A sign-in.
@@ -117,6 +117,7 @@ pub(super) async fn login(
                 attempt,
                 session: id,
                 ends: session.ends,
+                verified_only: service.verification == Verification::Required,
             },
             id: CommandId::new(new_id(now)?),
             at: now,
@@ -139,9 +140,9 @@ pub(super) async fn login(
                 looked_again = true;
                 verified = verified_again(&service, &loaded, credential, &password).await?;
             }
-            Err(ExecuteError::Rejected(Rejection::CredentialMismatch | Rejection::NotRegistered)) => {
-                return Err(refused(user));
-            }
+            Err(ExecuteError::Rejected(
+                Rejection::CredentialMismatch | Rejection::NotRegistered | Rejection::EmailNotVerified,
+            )) => return Err(refused(user)),
             Err(error) => return Err(error.into()),
         }
     };

@@ -8,8 +8,9 @@ use domain::{FOLD, User, UserEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::fixture::{
-    a_month_later, ada, credential, ended_others, ended_session, given, password, password_changed,
-    registered, renamed, reused, session, signed_in, signed_out,
+    a_month_later, ada, change_requested, changed, credential, ended_others, ended_session, given, password,
+    password_changed, registered, registered_again, released, renamed, reused, session, signed_in,
+    signed_out, verification_requested, verified,
 };
 
 const EVENTS: &str = include_str!("../golden/events.jsonl");
@@ -23,6 +24,7 @@ fn written_today() -> Vec<UserEvent> {
     written.extend([signed_out(1), reused(1), renamed(None), renamed(Some("Ada Lovelace"))]);
     written.extend([password_changed(12, []), password_changed(12, [1, 3])]);
     written.extend([ended_session(1), ended_others([1, 3])]);
+    written.extend(addresses());
     written
 }
 
@@ -43,6 +45,19 @@ fn sign_ins() -> [UserEvent; 4] {
     ]
 }
 
+/// What happens to addresses.
+fn addresses() -> [UserEvent; 7] {
+    [
+        verification_requested(),
+        verified(),
+        change_requested(),
+        changed(),
+        registered_again(),
+        released([]),
+        released([1, 3]),
+    ]
+}
+
 /// The stored names of all variants, which serde tells whoever asks for one that does not exist.
 fn names_of_all_events() -> BTreeSet<String> {
     let error = serde_json::from_str::<UserEvent>(r#"{"":{}}"#).unwrap_err().to_string();
@@ -60,6 +75,7 @@ fn what_the_lines_mean() -> Vec<UserEvent> {
     meant.extend(sign_ins());
     meant.extend([password_changed(12, []), password_changed(12, [1, 3])]);
     meant.extend([ended_session(1), ended_others([1, 3])]);
+    meant.extend(addresses());
     meant
 }
 
@@ -149,6 +165,11 @@ fn folded_today() -> Vec<String> {
             ended_session(3),
             ended_others([1, 4]),
         ],
+        vec![registered(), verification_requested(), verified(), registered_again()],
+        vec![registered(), signed_in(1), change_requested()],
+        vec![registered(), signed_in(1), change_requested(), changed()],
+        vec![registered(), signed_in(1), change_requested(), password_changed(5, [])],
+        vec![registered(), signed_in(1), signed_in(2), change_requested(), released([1, 2])],
     ];
     histories
         .into_iter()

@@ -349,7 +349,7 @@ impl Verify {
     }
 
     fn identifier_of(&self, snapshot: &Snapshot) -> Option<Identifier> {
-        snapshot.user.account().map(|account| self.identifiers.key.email(&account.email))
+        snapshot.user.account()?.email.as_ref().map(|email| self.identifiers.key.email(email))
     }
 
     /// Looks an address up between two looks at the log. An address changes hands together with the log, so if that

@@ -5,12 +5,12 @@ use aws_sdk_dynamodb::types::{
     ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 use chrono::{DateTime, Utc};
-use domain::{CommandId, CredentialId, SessionId, UserEvent, UserId};
+use domain::{CommandId, CredentialId, Email, SessionId, UserEvent, UserId};
 use zeroize::Zeroizing;
 
 use crate::Store;
 use crate::error::Unavailable;
-use crate::items::{Item, b, n};
+use crate::items::{Item, b, n, s};
 use crate::sessions::{NewSession, Origin, Sessions};
 use crate::vault::{DataKey, Vault};
 
@@ -21,6 +21,14 @@ pub enum Enclosed {
     Nothing,
     /// The verifier of a new password, a PHC string.
     Verifier(Zeroizing<String>),
+    /// The verifier of a new password, a PHC string, of somebody who registers an address that another one yields in the
+    /// same transaction.
+    VerifierAndYielded {
+        /// The verifier.
+        verifier: Zeroizing<String>,
+        /// Whose the address is until then.
+        by: UserId,
+    },
     /// The session that begins.
     Session(Box<NewSession>),
     /// The session that begins, and a stronger verifier of the password that begins it, a PHC string.
@@ -52,6 +60,7 @@ impl fmt::Debug for Enclosed {
         f.write_str(match self {
             Self::Nothing => "Nothing",
             Self::Verifier(_) => "Verifier(…)",
+            Self::VerifierAndYielded { verifier: _, by: _ } => "VerifierAndYielded(…)",
             Self::Session(_) => "Session(…)",
             Self::SessionAndVerifier { session: _, verifier: _, instead_of: _ } => "SessionAndVerifier(…)",
             Self::NewVerifier { verifier: _, acting: _ } => "NewVerifier(…)",
@@ -100,8 +109,10 @@ impl Context<'_> {
         for event in events {
             match event {
                 UserEvent::UserRegistered { email, credential, name: _ } => {
-                    let Enclosed::Verifier(phc) = self.enclosed else {
-                        return Err(Unavailable::because("a registration encloses a verifier"));
+                    let (phc, yielding) = match self.enclosed {
+                        Enclosed::Verifier(phc) => (phc, None),
+                        Enclosed::VerifierAndYielded { verifier, by } => (verifier, Some(*by)),
+                        _ => return Err(Unavailable::because("a registration encloses a verifier")),
                     };
                     let vault = Vault::new(
                         self.user,
@@ -111,9 +122,7 @@ impl Context<'_> {
                         (*credential, phc),
                     )?;
                     companions.push(new(Kind::Other, &self.store.log.table, "item", vault.into_item())?);
-                    let identifiers = &self.store.identifiers;
-                    let identifier = identifiers.item(email, self.user, self.command);
-                    companions.push(new(Kind::Identifier, &identifiers.table, "identifier", identifier)?);
+                    companions.push(self.take(email, yielding)?);
                 }
                 UserEvent::UserSignedIn { session: _, ends: _, password: _, evicted, lapsed: _ } => {
                     let (Enclosed::Session(session) | Enclosed::SessionAndVerifier { session, .. }) =
@@ -159,9 +168,71 @@ impl Context<'_> {
                     }
                 }
                 UserEvent::RefreshTokenReused { session } => companions.push(self.end(*session, false)?),
+                UserEvent::UserRequestedEmailVerification { .. } | UserEvent::UserVerifiedEmail { .. } => {}
+                UserEvent::UserRequestedEmailChange { .. } => companions.push(self.acting_lives()?),
+                UserEvent::UserEmailChanged { from, to } => {
+                    companions.push(self.take(to, None)?);
+                    companions.push(self.let_go(from)?);
+                }
+                UserEvent::AddressRegisteredAgain { email } => companions.push(self.still_has(email)?),
+                UserEvent::UserAddressReleased { email: _, ended } => {
+                    for session in ended {
+                        companions.push(self.end(*session, false)?);
+                    }
+                }
             }
         }
         Ok(companions)
+    }
+
+    /// Makes an address lead to the user: on condition that it leads to nobody, or to whoever yields it.
+    fn take(&self, email: &Email, yielding: Option<UserId>) -> Result<Companion, Unavailable> {
+        let identifiers = &self.store.identifiers;
+        let item = identifiers.item(email, self.user, self.command);
+        let Some(other) = yielding else {
+            return new(Kind::Identifier, &identifiers.table, "identifier", item);
+        };
+        let put = Put::builder()
+            .table_name(&identifiers.table)
+            .set_item(Some(item))
+            .condition_expression("#user = :other")
+            .expression_attribute_names("#user", "user")
+            .expression_attribute_values(":other", s(other.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(unbuilt)?;
+        Ok(Companion { kind: Kind::Identifier, item: TransactWriteItem::builder().put(put).build() })
+    }
+
+    /// Makes an address lead to nobody, on condition that it leads to the user.
+    fn let_go(&self, email: &Email) -> Result<Companion, Unavailable> {
+        let identifiers = &self.store.identifiers;
+        let delete = Delete::builder()
+            .table_name(&identifiers.table)
+            .key("identifier", s(identifiers.key.email(email).as_str()))
+            .condition_expression("#user = :user")
+            .expression_attribute_names("#user", "user")
+            .expression_attribute_values(":user", s(self.user.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(unbuilt)?;
+        Ok(Companion { kind: Kind::Other, item: TransactWriteItem::builder().delete(delete).build() })
+    }
+
+    /// Lets the command take effect only if an address leads to the user.
+    fn still_has(&self, email: &Email) -> Result<Companion, Unavailable> {
+        let identifiers = &self.store.identifiers;
+        let check = ConditionCheck::builder()
+            .table_name(&identifiers.table)
+            .key("identifier", s(identifiers.key.email(email).as_str()))
+            .condition_expression("#user = :user")
+            .expression_attribute_names("#user", "user")
+            .expression_attribute_values(":user", s(self.user.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(unbuilt)?;
+        let item = TransactWriteItem::builder().condition_check(check).build();
+        Ok(Companion { kind: Kind::Other, item })
     }
 
     /// Deletes the row of a session; on condition that it is alive, if the command is given in it.

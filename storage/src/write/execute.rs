@@ -144,7 +144,13 @@ impl Store {
             | Command::SignIn { .. }
             | Command::Rename { .. }
             | Command::ChangePassword { .. }
-            | Command::EndOtherSessions { .. } => Ok(()),
+            | Command::EndOtherSessions { .. }
+            | Command::RequestEmailVerification { .. }
+            | Command::VerifyEmail { .. }
+            | Command::RequestEmailChange { .. }
+            | Command::ConfirmEmailChange { .. }
+            | Command::NoteRegistration { .. }
+            | Command::YieldAddress { .. } => Ok(()),
         }
     }
 
