@@ -79,6 +79,13 @@ pub(super) struct Companion {
     pub item: TransactWriteItem,
 }
 
+impl Companion {
+    /// An item to be put.
+    pub(super) fn new(kind: Kind, put: Put) -> Self {
+        Self { kind, item: TransactWriteItem::builder().put(put).build() }
+    }
+}
+
 /// What it means when the condition of a companion fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -201,7 +208,7 @@ impl Context<'_> {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()
             .map_err(unbuilt)?;
-        Ok(Companion { kind: Kind::Identifier, item: TransactWriteItem::builder().put(put).build() })
+        Ok(Companion::new(Kind::Identifier, put))
     }
 
     /// Makes an address lead to nobody, on condition that it leads to the user.
@@ -310,7 +317,7 @@ pub(super) fn put_new(table: &str, key: &str, item: Item) -> Result<Put, Unavail
 }
 
 fn new(kind: Kind, table: &str, key: &str, item: Item) -> Result<Companion, Unavailable> {
-    Ok(Companion { kind, item: TransactWriteItem::builder().put(put_new(table, key, item)?).build() })
+    Ok(Companion::new(kind, put_new(table, key, item)?))
 }
 
 fn unbuilt(error: BuildError) -> Unavailable {

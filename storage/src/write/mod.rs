@@ -3,6 +3,7 @@
 mod append;
 mod effects;
 mod execute;
+mod yielding;
 
 pub use effects::Enclosed;
 pub use execute::{Appended, ExecuteError, Intent};
