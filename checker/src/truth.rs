@@ -106,7 +106,7 @@ impl Told {
             for event in events(commit) {
                 match event {
                     UserEvent::UserRegistered { .. } => current = self.registered_with(entries),
-                    UserEvent::UserPasswordChanged { .. } => {
+                    UserEvent::UserPasswordChanged { .. } | UserEvent::UserPasswordReset { .. } => {
                         let cause = request_of(commit).and_then(|request| entries.get(request));
                         current = cause.and_then(|entry| match entry.command {
                             Command::ChangePassword { new, .. } => Some(new),
@@ -121,6 +121,8 @@ impl Told {
                     | UserEvent::UserEmailChanged { .. }
                     | UserEvent::AddressRegisteredAgain { .. }
                     | UserEvent::UserAddressReleased { .. }
+                    | UserEvent::UserRequestedPasswordReset { .. }
+                    | UserEvent::UserPasswordDisabled { .. }
                     | UserEvent::UserSignedOut { .. }
                     | UserEvent::UserEndedSession { .. }
                     | UserEvent::UserEndedOtherSessions { .. }
@@ -170,6 +172,7 @@ pub(crate) fn ended(event: &UserEvent) -> Vec<SessionId> {
     match event {
         UserEvent::UserSignedIn { evicted, lapsed, .. } => evicted.iter().chain(lapsed).copied().collect(),
         UserEvent::UserPasswordChanged { ended, .. }
+        | UserEvent::UserPasswordReset { ended, .. }
         | UserEvent::UserEndedOtherSessions { ended }
         | UserEvent::UserAddressReleased { ended, .. } => ended.clone(),
         UserEvent::UserSignedOut { session }
@@ -181,7 +184,9 @@ pub(crate) fn ended(event: &UserEvent) -> Vec<SessionId> {
         | UserEvent::UserVerifiedEmail { .. }
         | UserEvent::UserRequestedEmailChange { .. }
         | UserEvent::UserEmailChanged { .. }
-        | UserEvent::AddressRegisteredAgain { .. } => Vec::new(),
+        | UserEvent::AddressRegisteredAgain { .. }
+        | UserEvent::UserRequestedPasswordReset { .. }
+        | UserEvent::UserPasswordDisabled { .. } => Vec::new(),
     }
 }
 

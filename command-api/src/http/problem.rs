@@ -282,8 +282,10 @@ impl From<ExecuteError> for Problem {
                 | Rejection::NotRegistered
                 | Rejection::CredentialMismatch
                 | Rejection::EmailNotVerified
-                | Rejection::AddressKept),
+                | Rejection::AddressKept
+                | Rejection::PasswordDisabled),
             ) => internal(rejection),
+            error @ ExecuteError::TooManyMails => internal(error),
         }
     }
 }

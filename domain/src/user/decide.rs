@@ -7,6 +7,9 @@ use crate::values::{CredentialId, Email, SessionId};
 pub const MAX_SESSIONS: usize = 50;
 /// For so long after a registration, an address that was not verified stays with whoever registered it.
 pub const UNVERIFIED_KEPT_FOR: TimeDelta = TimeDelta::hours(24);
+/// So many consecutive attempts may fail; with the last of them the password is disabled. [ASVS 5.0, 6.3.1; NIST SP
+/// 800-63B-4, section 3.2.2]
+pub const MOST_FAILURES: u64 = 100;
 
 /// What comes of a command for this user at this time: the events to append, none if there is nothing to do, or a
 /// refusal.
@@ -25,6 +28,9 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
             Command::SignIn { email, credential, attempt, session, ends, verified_only },
             User::Registered(account),
         ) => {
+            if account.password_disabled {
+                return Err(Rejection::PasswordDisabled);
+            }
             matches(account, email, *credential)?;
             if *verified_only && !account.email_verified {
                 return Err(Rejection::EmailNotVerified);
@@ -57,6 +63,9 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
         (Command::ChangePassword { session, verified, credential }, User::Registered(account)) => {
             // Before the credential: whose session has ended learns nothing about passwords.
             let others = others(account, *session)?;
+            if account.password_disabled {
+                return Err(Rejection::PasswordDisabled);
+            }
             if account.credential != verified.credential {
                 return Err(Rejection::CredentialMismatch);
             }
@@ -65,6 +74,29 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
                 password: *verified,
                 ended: others,
             }])
+        }
+
+        (Command::RequestPasswordReset { email, ends }, User::Registered(account)) => {
+            has_address(account, email)?;
+            Ok(vec![UserEvent::UserRequestedPasswordReset {
+                email: email.clone(),
+                credential: account.credential,
+                ends: ends.trunc_subsecs(0),
+            }])
+        }
+        (Command::ResetPassword { email, replacing, credential, base }, User::Registered(account)) => {
+            matches(account, email, *replacing)?;
+            Ok(vec![UserEvent::UserPasswordReset {
+                credential: *credential,
+                base: *base,
+                ended: account.sessions.iter().map(|live| live.id).collect(),
+            }])
+        }
+        (Command::DisablePassword { attempt }, User::Registered(account)) => {
+            // Attempts before the last success, or the last reset, do not count.
+            let failed = attempt.saturating_sub(account.last_success) >= MOST_FAILURES;
+            let event = UserEvent::UserPasswordDisabled { attempt: *attempt };
+            Ok(if failed && !account.password_disabled { vec![event] } else { vec![] })
         }
 
         (Command::SignOut { session }, User::Registered(account)) => {
@@ -139,6 +171,9 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
             Command::SignIn { .. }
             | Command::Rename { .. }
             | Command::ChangePassword { .. }
+            | Command::RequestPasswordReset { .. }
+            | Command::ResetPassword { .. }
+            | Command::DisablePassword { .. }
             | Command::SignOut { .. }
             | Command::EndSession { .. }
             | Command::EndOtherSessions { .. }

@@ -40,8 +40,12 @@ pub struct Account {
     /// The sessions begun and not ended, oldest first; some may have reached their end by now.
     #[serde(with = "packed_sessions", default, skip_serializing_if = "Vec::is_empty")]
     pub sessions: Vec<LiveSession>,
-    /// The number of the last attempt to sign in that succeeded, from which consecutive failures are counted.
+    /// The number of the last attempt to sign in that succeeded, or of the last before a reset, from which consecutive
+    /// failures are counted.
     pub last_success: u64,
+    /// Whether too many attempts have failed: no password is right until it is reset.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub password_disabled: bool,
     /// When the user registered.
     pub created_at: DateTime<Utc>,
     /// When the profile last changed.
@@ -80,6 +84,11 @@ impl User {
             Self::Registered(account) => Some(account),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Fifty sessions as one string of 30 characters each: half of what a list of objects takes, which is what keeps a

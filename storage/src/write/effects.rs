@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::Store;
 use crate::error::Unavailable;
 use crate::items::{Item, b, n, s};
-use crate::sessions::{NewSession, Origin, Sessions};
+use crate::sessions::{Guessed, NewSession, Origin, Sessions, mails};
 use crate::vault::{DataKey, Vault};
 
 /// What a command brings along besides its events: secrets, which no event holds.
@@ -52,6 +52,14 @@ pub enum Enclosed {
     ActingSession,
     /// The command is given in this session, which goes on and must be alive until then.
     LastingSession(SessionId),
+    /// The command is given in this session, which goes on and must be alive until then, and has a mail sent to an
+    /// address that is not the user's.
+    MailElsewhere {
+        /// The session.
+        acting: SessionId,
+        /// Whose address it is: it counts as a mail to them.
+        to: Guessed,
+    },
 }
 
 /// Names what is enclosed, and shows nothing of it.
@@ -66,6 +74,7 @@ impl fmt::Debug for Enclosed {
             Self::NewVerifier { verifier: _, acting: _ } => "NewVerifier(…)",
             Self::ActingSession => "ActingSession",
             Self::LastingSession(_) => "LastingSession",
+            Self::MailElsewhere { acting: _, to: _ } => "MailElsewhere(…)",
         })
     }
 }
@@ -93,6 +102,8 @@ pub(super) enum Kind {
     Identifier,
     /// The session in which the command is given has ended.
     ActingSession,
+    /// Strangers have had too many mails sent to the user.
+    Mails,
     /// The world has moved on: load again.
     Other,
 }
@@ -160,6 +171,19 @@ impl Context<'_> {
                         companions.push(self.end(*session, false)?);
                     }
                 }
+                UserEvent::UserRequestedPasswordReset { email: _, credential: _, ends: _ } => {
+                    companions.push(self.one_more_mail()?);
+                }
+                UserEvent::UserPasswordReset { credential, base: _, ended } => {
+                    let Enclosed::Verifier(verifier) = self.enclosed else {
+                        return Err(Unavailable::because("a reset encloses a verifier"));
+                    };
+                    companions.push(self.replace_verifier(*credential, verifier)?);
+                    for session in ended {
+                        companions.push(self.end(*session, false)?);
+                    }
+                }
+                UserEvent::UserPasswordDisabled { attempt: _ } => {}
                 UserEvent::UserSignedOut { session } => {
                     let acting = matches!(self.enclosed, Enclosed::ActingSession);
                     companions.push(self.end(*session, acting)?);
@@ -175,13 +199,25 @@ impl Context<'_> {
                     }
                 }
                 UserEvent::RefreshTokenReused { session } => companions.push(self.end(*session, false)?),
-                UserEvent::UserRequestedEmailVerification { .. } | UserEvent::UserVerifiedEmail { .. } => {}
-                UserEvent::UserRequestedEmailChange { .. } => companions.push(self.acting_lives()?),
+                UserEvent::UserRequestedEmailVerification { email: _, credential: _, ends: _ } => {
+                    companions.push(self.one_more_mail()?);
+                }
+                UserEvent::UserVerifiedEmail { email: _ } => {}
+                UserEvent::UserRequestedEmailChange { email: _, from: _, credential: _, ends: _ } => {
+                    let Enclosed::MailElsewhere { acting, to } = self.enclosed else {
+                        return Err(Unavailable::because("another address is asked for in a session"));
+                    };
+                    companions.push(self.lives(*acting)?);
+                    companions.push(self.one_more_mail_to(to)?);
+                }
                 UserEvent::UserEmailChanged { from, to } => {
                     companions.push(self.take(to, None)?);
                     companions.push(self.let_go(from)?);
                 }
-                UserEvent::AddressRegisteredAgain { email } => companions.push(self.still_has(email)?),
+                UserEvent::AddressRegisteredAgain { email } => {
+                    companions.push(self.one_more_mail()?);
+                    companions.push(self.still_has(email)?);
+                }
                 UserEvent::UserAddressReleased { email: _, ended } => {
                     for session in ended {
                         companions.push(self.end(*session, false)?);
@@ -281,6 +317,21 @@ impl Context<'_> {
         Ok(Companion { kind: Kind::ActingSession, item })
     }
 
+    /// Counts a mail that a stranger can have sent to the user, unless there have been too many.
+    fn one_more_mail(&self) -> Result<Companion, Unavailable> {
+        self.one_more_mail_to(&Guessed::User(self.user))
+    }
+
+    /// The same of a mail to an address that is not the user's: it counts as its owner's, or as nobody's.
+    fn one_more_mail_to(&self, whose: &Guessed) -> Result<Companion, Unavailable> {
+        let partition = match whose {
+            Guessed::User(owner) => owner.to_string(),
+            Guessed::Unknown(identifier) => identifier.as_str().to_owned(),
+        };
+        let update = mails::one_more(&self.store.sessions.table, &partition, self.now)?;
+        Ok(Companion { kind: Kind::Mails, item: TransactWriteItem::builder().update(update).build() })
+    }
+
     /// Puts a stronger verifier of the same password in the place of the one that was verified, and under the same
     /// credential: what the log says of it stays true. Where the vault has changed since, there is nothing to do: its
     /// verifier was made later, and perhaps of another password.
@@ -320,6 +371,6 @@ fn new(kind: Kind, table: &str, key: &str, item: Item) -> Result<Companion, Unav
     Ok(Companion::new(kind, put_new(table, key, item)?))
 }
 
-fn unbuilt(error: BuildError) -> Unavailable {
+pub(super) fn unbuilt(error: BuildError) -> Unavailable {
     Unavailable(Box::new(error))
 }

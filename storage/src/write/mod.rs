@@ -3,7 +3,9 @@
 mod append;
 mod effects;
 mod execute;
+mod pretend;
 mod yielding;
 
 pub use effects::Enclosed;
 pub use execute::{Appended, ExecuteError, Intent};
+pub use pretend::Pretended;

@@ -50,6 +50,7 @@ impl Store {
                 (Outcome::Taken, _) => return Err(ExecuteError::Taken),
                 (Outcome::Conflict, _) => self.freshen(newcomer).await?,
                 (Outcome::Stale | Outcome::SessionEnded, _) => owner.fresh = false,
+                (Outcome::TooManyMails, _) => return Err(ExecuteError::TooManyMails),
             }
             if !backoff.wait().await {
                 return Err(Unavailable::because("too many commands of one user at once").into());

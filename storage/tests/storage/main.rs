@@ -24,7 +24,11 @@ mod log;
 #[cfg(test)]
 mod log_size;
 #[cfg(test)]
+mod mails;
+#[cfg(test)]
 mod mutations;
+#[cfg(test)]
+mod one_time;
 #[cfg(test)]
 mod outcomes;
 #[cfg(test)]
