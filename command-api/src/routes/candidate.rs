@@ -51,17 +51,24 @@ impl Candidate {
                 Counted::Attempt(number) => return Ok(number),
                 Counted::TooEarly { wait } => wait,
             };
-            if let Some(loaded) = &mut self.loaded {
-                service.store.freshen(loaded).await?;
-            } else {
-                service.store.log.advance(self.user, &mut Snapshot::default(), None).await?;
-            }
+            self.read_to_the_end(service).await?;
             if self.last_success() == base {
                 tracing::warn!(user = %self.user, "a password was not looked at: too early");
                 return Err(Problem::TooEarly(wait));
             }
             base = self.last_success();
         }
+    }
+
+    /// Reads the log to its end, or looks for one where there is none.
+    pub(super) async fn read_to_the_end(&mut self, service: &Service) -> Result<(), Problem> {
+        match &mut self.loaded {
+            Some(loaded) => service.store.freshen(loaded).await?,
+            None => {
+                service.store.log.advance(self.user, &mut Snapshot::default(), None).await?;
+            }
+        }
+        Ok(())
     }
 
     fn last_success(&self) -> u64 {

@@ -101,6 +101,10 @@ pub(super) async fn login(
     let attempt = candidate.count(&service, now).await?;
     let good = candidate.satisfied_by(&service, &password).await?;
     let user = candidate.user;
+    if !good && service.verification == Verification::Required {
+        // As is done for whoever is right and unverified before they are refused.
+        candidate.read_to_the_end(&service).await?;
+    }
     let Some(mut loaded) = candidate.loaded.filter(|_| good) else { return Err(refused(user)) };
 
     let stronger = stronger(&service, &loaded, &password).await;
@@ -141,7 +145,10 @@ pub(super) async fn login(
                 verified = verified_again(&service, &loaded, credential, &password).await?;
             }
             Err(ExecuteError::Rejected(
-                Rejection::CredentialMismatch | Rejection::NotRegistered | Rejection::EmailNotVerified,
+                Rejection::CredentialMismatch
+                | Rejection::NotRegistered
+                | Rejection::PasswordDisabled
+                | Rejection::EmailNotVerified,
             )) => return Err(refused(user)),
             Err(error) => return Err(error.into()),
         }

@@ -2,6 +2,7 @@
 
 mod acting;
 mod candidate;
+mod change_email;
 mod change_password;
 mod fresh;
 mod login;
@@ -11,7 +12,10 @@ mod openapi;
 mod patch_me;
 mod refresh;
 mod register;
+mod register_unsaid;
+mod resend_verification;
 mod sessions;
+mod verify_email;
 mod well_known;
 
 use std::sync::Arc;
@@ -33,6 +37,9 @@ pub fn router(service: Arc<Service>) -> Router {
         .routes(routes!(login::login))
         .routes(routes!(me::me, patch_me::patch_me))
         .routes(routes!(change_password::change_password))
+        .routes(routes!(change_email::change_email))
+        .routes(routes!(verify_email::verify_email))
+        .routes(routes!(resend_verification::resend_verification))
         .routes(routes!(sessions::sessions, sessions::end_other_sessions))
         .routes(routes!(sessions::end_session))
         .routes(routes!(refresh::refresh))
