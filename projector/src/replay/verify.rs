@@ -403,14 +403,26 @@ impl Verify {
 
     /// Whether an identifier is that of its user's address, by the log; or is no more, or the log cannot tell.
     async fn leads_home(&self, identifier: &Identifier, user: UserId) -> Result<bool, Unavailable> {
-        match self.model.log.fold(user).await?.outcome {
-            Ok(snapshot) if self.identifier_of(&snapshot).as_ref() == Some(identifier) => Ok(true),
-            Ok(_) | Err(Broken::Erased) => {
-                let owners = self.identifiers.find_all(std::slice::from_ref(identifier)).await?;
-                Ok(owners.get(identifier) != Some(&user))
+        for _ in 0..TRIES {
+            let before = match self.model.log.fold(user).await?.outcome {
+                Ok(snapshot) if self.identifier_of(&snapshot).as_ref() == Some(identifier) => {
+                    return Ok(true);
+                }
+                Ok(snapshot) => Some(snapshot.head),
+                Err(Broken::Erased) => None,
+                Err(_) => return Ok(true),
+            };
+            let owners = self.identifiers.find_all(std::slice::from_ref(identifier)).await?;
+            if owners.get(identifier) != Some(&user) {
+                return Ok(true);
             }
-            Err(_) => Ok(true),
+            // The user may have come back to it between the two looks: with a commit.
+            let after = self.model.log.fold(user).await?.outcome.ok().map(|after| after.head);
+            if after == before {
+                return Ok(false);
+            }
         }
+        Ok(true)
     }
 }
 
