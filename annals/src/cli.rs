@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use axum::http::Uri;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand};
+use command_api::Verification;
 use command_api::passwords::HashParams;
 use storage::Segment;
 use storage::keys::{KeyId, RingName};
@@ -230,6 +231,9 @@ pub struct ServeArgs {
     /// [{"id": "gateway", "secret_sha256": ["…"], "may": ["refresh", "revoke", "introspect"]}].
     #[arg(long, value_name = "FILE")]
     pub clients: Option<PathBuf>,
+    /// Whether addresses have to be verified before anybody signs in: optional or required.
+    #[arg(long, value_name = "WHEN", default_value_t = Verification::default())]
+    pub verification: Verification,
 }
 
 /// The options of `history`.

@@ -64,7 +64,10 @@ impl Truth {
 
     /// Who has this address, and by the name of which registration.
     pub(crate) fn owner(&self, address: &str) -> Option<(UserId, &Told)> {
-        let of = |told: &Told| told.states.last()?.account().map(|account| account.email.as_str() == address);
+        let of = |told: &Told| {
+            let email = told.states.last()?.account()?.email.as_ref();
+            email.map(|email| email.as_str() == address)
+        };
         self.users.iter().find(|(_, told)| of(told) == Some(true)).map(|(user, told)| (*user, told))
     }
 
@@ -112,6 +115,12 @@ impl Told {
                     }
                     UserEvent::UserSignedIn { .. }
                     | UserEvent::UserRenamed { .. }
+                    | UserEvent::UserRequestedEmailVerification { .. }
+                    | UserEvent::UserVerifiedEmail { .. }
+                    | UserEvent::UserRequestedEmailChange { .. }
+                    | UserEvent::UserEmailChanged { .. }
+                    | UserEvent::AddressRegisteredAgain { .. }
+                    | UserEvent::UserAddressReleased { .. }
                     | UserEvent::UserRequestedPasswordReset { .. }
                     | UserEvent::UserPasswordDisabled { .. }
                     | UserEvent::UserSignedOut { .. }
@@ -127,7 +136,7 @@ impl Told {
 
     /// The password that the user registered with: with one idempotency key all tries have the same.
     fn registered_with(&self, entries: &[Entry]) -> Option<usize> {
-        let of = self.states.first()?.account()?.email.as_str();
+        let of = self.states.first()?.account()?.email.as_ref()?.as_str();
         entries.iter().find_map(|entry| match &entry.command {
             Command::Register { address: number, password, .. }
                 if address(*number) == of && entry.registered_name().as_deref() == self.registered_name() =>
@@ -164,12 +173,18 @@ pub(crate) fn ended(event: &UserEvent) -> Vec<SessionId> {
         UserEvent::UserSignedIn { evicted, lapsed, .. } => evicted.iter().chain(lapsed).copied().collect(),
         UserEvent::UserPasswordChanged { ended, .. }
         | UserEvent::UserPasswordReset { ended, .. }
-        | UserEvent::UserEndedOtherSessions { ended } => ended.clone(),
+        | UserEvent::UserEndedOtherSessions { ended }
+        | UserEvent::UserAddressReleased { ended, .. } => ended.clone(),
         UserEvent::UserSignedOut { session }
         | UserEvent::UserEndedSession { session }
         | UserEvent::RefreshTokenReused { session } => vec![*session],
         UserEvent::UserRegistered { .. }
         | UserEvent::UserRenamed { .. }
+        | UserEvent::UserRequestedEmailVerification { .. }
+        | UserEvent::UserVerifiedEmail { .. }
+        | UserEvent::UserRequestedEmailChange { .. }
+        | UserEvent::UserEmailChanged { .. }
+        | UserEvent::AddressRegisteredAgain { .. }
         | UserEvent::UserRequestedPasswordReset { .. }
         | UserEvent::UserPasswordDisabled { .. } => Vec::new(),
     }

@@ -4,6 +4,7 @@ use storage::tables::{MissingTables, Tables};
 use crate::clients::{Clients, ClientsError};
 use crate::http::{OriginError, OriginSecret};
 use crate::passwords::{HashParams, ParamsError};
+use crate::service::{Verification, VerificationError};
 
 /// The settings of the function, all of them from its environment, read once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Config {
     pub argon2: HashParams,
     /// What the edge before the API proves itself with: `ANNALS_ORIGIN_SECRET`; there is no edge unless it is set.
     pub origin: Option<OriginSecret>,
+    /// Whether addresses have to be verified: `ANNALS_VERIFICATION`, `optional` or `required`; `optional` unless it is set.
+    pub verification: Verification,
     /// The OAuth clients with a secret: `ANNALS_CLIENTS`; none unless it is set.
     pub clients: ClientsFrom,
 }
@@ -58,6 +61,9 @@ pub enum ConfigError {
     /// The edge cannot prove itself with that. An empty one is none, and leaving it out says that there is no edge.
     #[error("ANNALS_ORIGIN_SECRET {0}")]
     Origin(#[source] OriginError),
+    /// It is neither said that addresses have to be verified nor that they need not be.
+    #[error("ANNALS_VERIFICATION {0}")]
+    Verification(VerificationError),
 }
 
 impl Config {
@@ -75,12 +81,16 @@ impl Config {
         }
         let origin = lookup("ANNALS_ORIGIN_SECRET").map(|text| OriginSecret::parse(&text));
         let origin = origin.transpose().map_err(ConfigError::Origin)?;
+        let verification = match lookup("ANNALS_VERIFICATION").filter(|value| !value.is_empty()) {
+            Some(text) => text.parse().map_err(ConfigError::Verification)?,
+            None => Verification::default(),
+        };
         let clients = match lookup("ANNALS_CLIENTS").filter(|value| !value.is_empty()) {
             None => ClientsFrom::Setting(Clients::default()),
             Some(name) if name.starts_with('/') => ClientsFrom::Parameter(name),
             Some(text) => ClientsFrom::Setting(Clients::parse(&text)?),
         };
-        Ok(Self { tables, keys, issuer, argon2, origin, clients })
+        Ok(Self { tables, keys, issuer, argon2, origin, verification, clients })
     }
 }
 
@@ -115,6 +125,7 @@ mod tests {
 
     use super::{ClientsFrom, Config, ConfigError};
     use crate::clients::{Clients, ClientsError};
+    use crate::service::{Verification, VerificationError};
 
     fn read(changes: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let mut settings = vec![
@@ -162,6 +173,16 @@ mod tests {
         assert_eq!(clients("/annals/live/clients"), Ok(named));
         let malformed = ClientsError::Malformed { line: 1, column: 1 };
         assert_eq!(clients("annals/live/clients"), Err(ConfigError::Clients(malformed)));
+    }
+
+    #[test]
+    fn addresses_have_to_be_verified_where_it_is_said() {
+        let said = |text| read(&[("ANNALS_VERIFICATION", text)]).map(|config| config.verification);
+        assert_eq!((said(""), said("optional")), (Ok(Verification::Optional), Ok(Verification::Optional)));
+        assert_eq!(said("required"), Ok(Verification::Required));
+        for neither in ["Required", "yes", "off"] {
+            assert_eq!(said(neither), Err(ConfigError::Verification(VerificationError)), "{neither}");
+        }
     }
 
     #[test]

@@ -18,5 +18,5 @@ pub use clock::Clock;
 pub use config::{AuthorizerConfig, ClientsFrom, Config, ConfigError};
 pub use http::{ClientAddress, OriginError, OriginSecret, RequestIds, misdirected};
 pub use routes::router;
-pub use service::Service;
+pub use service::{Service, Verification, VerificationError};
 pub use start::StartError;

@@ -1,3 +1,6 @@
+use std::fmt;
+use std::str::FromStr;
+
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 use chrono::{DateTime, Utc};
@@ -30,6 +33,50 @@ pub struct Service {
     pub origin: Option<OriginSecret>,
     /// The OAuth clients.
     pub clients: Clients,
+    /// Whether only those may sign in who have shown that their address is theirs.
+    pub verification: Verification,
+}
+
+/// Whether users must show that their address is theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verification {
+    /// They may, and sign in meanwhile.
+    #[default]
+    Optional,
+    /// Nobody signs in before, a registration does not tell whether the address is taken, and who has not shown it after
+    /// 24 hours yields the address to whoever registers it.
+    Required,
+}
+
+impl Verification {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+}
+
+impl fmt::Display for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A text that says neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be optional or required")]
+pub struct VerificationError;
+
+impl FromStr for Verification {
+    type Err = VerificationError;
+
+    fn from_str(text: &str) -> Result<Self, VerificationError> {
+        [Self::Optional, Self::Required]
+            .into_iter()
+            .find(|verification| verification.name() == text)
+            .ok_or(VerificationError)
+    }
 }
 
 impl Service {
@@ -43,13 +90,20 @@ impl Service {
     ) -> Result<Self, SigningError> {
         let tokens =
             AccessTokens::new(keys.into().signing, issuer.clone(), issuer.clone(), CLIENT_ID.to_owned())?;
-        Ok(Self { store, passwords, tokens, issuer, clock, origin: None, clients: Clients::default() })
+        let (clients, verification) = (Clients::default(), Verification::default());
+        Ok(Self { store, passwords, tokens, issuer, clock, origin: None, clients, verification })
     }
 
     /// The same service, for these clients too.
     #[must_use]
     pub fn with_clients(self, clients: Clients) -> Self {
         Self { clients, ..self }
+    }
+
+    /// The same service, where addresses have to be verified, or not.
+    #[must_use]
+    pub fn with_verification(self, verification: Verification) -> Self {
+        Self { verification, ..self }
     }
 }
 

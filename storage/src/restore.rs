@@ -125,7 +125,7 @@ impl Identifiers {
 impl EventLog {
     /// The command by which a user came by the address they have; `None` if their log does not say.
     pub async fn address_taken_by(&self, user: UserId) -> Result<Option<CommandId>, ReadError> {
-        let address = |user: &User| user.account().map(|account| account.email.clone());
+        let address = |user: &User| user.account().and_then(|account| account.email.clone());
         let (mut state, mut taken_by) = (User::default(), None);
         self.history(user, |commit| {
             let before = address(&state);

@@ -53,7 +53,7 @@ fn json_of(user: UserId, past: &Past, account: &Account, as_of: DateTime<Utc>) -
         "as_of": millis(as_of),
         "version": past.snapshot.head.version,
         "at": millis(past.at),
-        "status": "active",
+        "status": status(account),
         "email": account.email,
         "email_verified": account.email_verified,
         "name": account.name,
@@ -68,9 +68,12 @@ fn json_of(user: UserId, past: &Past, account: &Account, as_of: DateTime<Utc>) -
 
 fn in_words(user: UserId, past: &Past, account: &Account, as_of: DateTime<Utc>) -> String {
     let verified = if account.email_verified { "verified" } else { "not verified" };
-    let mut text = format!("user        {user}, active\nas of       {}", millis(as_of));
+    let mut text = format!("user        {user}, {}\nas of       {}", status(account), millis(as_of));
     text.push_str(&format!("\nversion     {}, of {}", past.snapshot.head.version, millis(past.at)));
-    text.push_str(&format!("\nemail       {} ({verified})", account.email.as_str()));
+    match &account.email {
+        Some(email) => text.push_str(&format!("\nemail       {} ({verified})", email.as_str())),
+        None => text.push_str("\nemail       none: it was yielded to somebody else"),
+    }
     if let Some(name) = &account.name {
         text.push_str(&format!("\nname        {}", name.as_str()));
     }
@@ -85,6 +88,11 @@ fn in_words(user: UserId, past: &Past, account: &Account, as_of: DateTime<Utc>) 
         text.push_str(&format!("\nsession     {id}, until {ends} at the latest"));
     }
     text
+}
+
+/// Whoever has no address has no way to sign in.
+const fn status(account: &Account) -> &'static str {
+    if account.email.is_some() { "active" } else { "released" }
 }
 
 /// The sessions that had begun and not ended, as far as the log knows: that one was not refreshed for too long stands

@@ -82,7 +82,7 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<(), ServeError> {
     let place = if args.memory { Place::in_memory().await? } else { Place::open(&args.place).await? };
 
     let projection = Projection::start(&place).await?;
-    let service = service(&place, address, args.argon2)?.with_clients(clients);
+    let service = service(&place, address, args.argon2)?.with_clients(clients).with_verification(args.verification);
     let mut serving = tokio::spawn(accept(listener, router(Arc::new(service)), stopped.clone()));
     // Whoever closed standard output has seen enough.
     let _ = writeln!(

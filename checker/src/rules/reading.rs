@@ -35,7 +35,7 @@ impl Case<'_> {
             user: user.to_string(),
             version: shown.version,
             etag: format!("\"{}\"", account.profile_version),
-            email: account.email.as_str().to_owned(),
+            email: account.email.as_ref().map(|email| email.as_str().to_owned()).unwrap_or_default(),
             name: account.name.as_ref().map(DisplayName::as_str).map(str::to_owned),
             updated_at: account.updated_at.to_rfc3339_opts(SecondsFormat::Millis, true),
         };

@@ -10,7 +10,9 @@ impl Case<'_> {
         let mut owners = BTreeMap::new();
         let truth = self.truth;
         for (user, told) in &truth.users {
-            let email = told.states.last().and_then(|state| Some(state.account()?.email.as_str().to_owned()));
+            let account = told.states.last().and_then(|state| state.account());
+            let Some(email) = account.and_then(|account| account.email.clone()) else { continue };
+            let email = email.as_str().to_owned();
             if let Some(other) = owners.insert(email.clone(), user) {
                 self.findings.push(format!("{email:?} belongs to {other} and to {user}"));
             }

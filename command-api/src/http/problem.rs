@@ -304,6 +304,8 @@ impl From<ExecuteError> for Problem {
                 rejection @ (Rejection::AlreadyRegistered
                 | Rejection::NotRegistered
                 | Rejection::CredentialMismatch
+                | Rejection::EmailNotVerified
+                | Rejection::AddressKept
                 | Rejection::PasswordDisabled),
             ) => internal(rejection),
             error @ ExecuteError::TooManyMails => internal(error),

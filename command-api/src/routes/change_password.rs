@@ -130,7 +130,7 @@ pub(super) async fn may_be_set(
 ) -> Result<(), Problem> {
     let judged = |loaded: &Loaded| {
         let account = loaded.snapshot().user.account();
-        let email = account.map(|account| &account.email);
+        let email = account.and_then(|account| account.email.as_ref());
         let name = account.and_then(|account| account.name.as_ref());
         judge(new, &KnownWords { email, name, issuer: &service.issuer })
     };

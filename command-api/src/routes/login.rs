@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::candidate::{Attempt, Candidate, verified_again};
 use crate::http::{BodyProblems, Client, Fields, ForClient, Problem, ProblemBody, internal};
-use crate::service::{Service, new_id};
+use crate::service::{Service, Verification, new_id};
 use crate::tokens::{AccessClaims, LIFETIME_SECONDS};
 
 /// A sign-in.
@@ -119,6 +119,10 @@ pub(super) async fn login(
     let good = candidate.passes(&service, attempt, &password).await?;
     let user = candidate.user;
     if !good {
+        if service.verification == Verification::Required {
+            // As is done for whoever is right and unverified before they are refused.
+            candidate.read_to_the_end(&service).await?;
+        }
         candidate.failed(&service, &client, attempt, now).await?;
     }
     let (Some(mut loaded), Attempt::Counted(attempt)) = (candidate.loaded.filter(|_| good), attempt) else {
@@ -139,6 +143,7 @@ pub(super) async fn login(
                 attempt,
                 session: id,
                 ends: session.ends,
+                verified_only: service.verification == Verification::Required,
             },
             id: CommandId::new(new_id(now)?),
             at: now,
@@ -162,7 +167,10 @@ pub(super) async fn login(
                 verified = verified_again(&service, &loaded, credential, &password).await?;
             }
             Err(ExecuteError::Rejected(
-                Rejection::CredentialMismatch | Rejection::NotRegistered | Rejection::PasswordDisabled,
+                Rejection::CredentialMismatch
+                | Rejection::NotRegistered
+                | Rejection::PasswordDisabled
+                | Rejection::EmailNotVerified,
             )) => return Err(refused(user)),
             Err(error) => return Err(error.into()),
         }

@@ -71,9 +71,11 @@ pub(super) async fn me(
 /// The profile as an answer.
 pub(super) fn shown(user: UserId, snapshot: &Snapshot) -> Result<Response, Problem> {
     let Some(account) = snapshot.user.account() else { return Err(Problem::BadToken) };
+    // Where the address was yielded, every session has ended with it.
+    let Some(email) = &account.email else { return Err(Problem::BadToken) };
     let profile = Profile {
         user_id: user.to_string(),
-        email: account.email.as_str().to_owned(),
+        email: email.as_str().to_owned(),
         email_verified: account.email_verified,
         name: account.name.as_ref().map(|name| name.as_str().to_owned()),
         status: "active",

@@ -2,6 +2,7 @@
 
 mod acting;
 mod candidate;
+mod change_email;
 mod change_password;
 mod events;
 mod forgot_password;
@@ -14,8 +15,11 @@ mod openapi;
 mod patch_me;
 mod refresh;
 mod register;
+mod register_unsaid;
+mod resend_verification;
 mod reset_password;
 mod sessions;
+mod verify_email;
 mod well_known;
 
 use std::sync::Arc;
@@ -44,6 +48,9 @@ pub fn router(service: Arc<Service>) -> Router {
         .routes(routes!(events::events))
         .routes(routes!(forgot_password::forgot_password))
         .routes(routes!(reset_password::reset_password))
+        .routes(routes!(change_email::change_email))
+        .routes(routes!(verify_email::verify_email))
+        .routes(routes!(resend_verification::resend_verification))
         .routes(routes!(sessions::sessions, sessions::end_other_sessions))
         .routes(routes!(sessions::end_session))
         .routes(routes!(refresh::refresh))

@@ -11,9 +11,10 @@ use serde::Serialize;
 use storage::{Enclosed, ExecuteError, Intent, Loaded};
 use utoipa::ToSchema;
 
+use super::register_unsaid::register_unsaid;
 use crate::http::{BodyProblems, Client, Fields, Problem, ProblemBody};
 use crate::passwords::{KnownWords, judge};
-use crate::service::{Service, new_id};
+use crate::service::{Service, Verification, new_id};
 
 /// The header by which a client says that two requests are one. [draft-ietf-httpapi-idempotency-key-header]
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -58,6 +59,9 @@ pub(crate) struct Registered {
 /// With an `Idempotency-Key`, the same registration can be sent again whenever its answer was lost: it makes one
 /// user and gets one answer. The password of the first request stands, whatever another one carries: the same key with
 /// another password gets the first answer and sets nothing.
+///
+/// Where addresses have to be verified before anybody signs in, the answer does not tell whether the address was free. An
+/// address that was not verified within 24 hours goes to whoever registers it next.
 #[utoipa::path(
     post, path = "/register", tag = "accounts", request_body = Register,
     params(("Idempotency-Key" = Option<String>, Header, max_length = 255,
@@ -73,6 +77,8 @@ pub(crate) struct Registered {
                 ("forget" = (operation_id = "forgot_password",
                     request_body = json!({"email": "$request.body#/email"}),
                     description = "A mail to the address, with which the password can be reset.")))),
+        (status = 202, description = "Where addresses have to be verified, always this: if the address is free, a mail is \
+            on its way to it, with which it can be verified; if not, whoever has it is told."),
         (status = 409, description = "The address is taken.", body = ProblemBody,
             content_type = "application/problem+json"),
         BodyProblems,
@@ -111,13 +117,20 @@ pub(super) async fn register(
     rand::fill(&mut salt)?;
     let verifier = service.passwords.hash(&password, salt).await?;
     let intent = Intent {
-        command: Command::Register { email, name, credential: CredentialId::new(new_id(now)?) },
+        command: Command::Register {
+            email: email.clone(),
+            name,
+            credential: CredentialId::new(new_id(now)?),
+        },
         id,
         at: now,
         address: client.address,
         agent: client.agent,
         enclosed: Enclosed::Verifier(verifier),
     };
+    if service.verification == Verification::Required {
+        return Ok(register_unsaid(&service, user, &email, &intent).await?.into_response());
+    }
     match service.store.execute(&mut Loaded::unborn(user)?, &intent).await {
         Ok(_) => {
             tracing::info!(%user, "registered");

@@ -8,13 +8,13 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::passwords::{HashParams, PasswordHasher};
-use command_api::{Clients, Clock, Service, router};
+use command_api::{Clients, Clock, Service, Verification, router};
 use domain::UserEvent;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use storage::keys::ServiceKeys;
-use storage::one_time::Bound;
+use storage::one_time::{Bound, OneTimePurpose};
 use storage::tables::Tables;
 use storage::{Lifetimes, Store};
 use testkit::{Engine, Meter, Taken};
@@ -99,12 +99,19 @@ impl App {
     pub async fn with_hashes(params: HashParams) -> Self {
         let engine = Engine::start().await;
         let (client, meter) = engine.metered();
-        Self::made(engine, &client, meter, Lifetimes::default(), params).await
+        Self::made(engine, &client, meter, Lifetimes::default(), params, Verification::Optional).await
+    }
+
+    /// A service where addresses have to be verified.
+    pub async fn requiring_verification() -> Self {
+        let engine = Engine::start().await;
+        let (client, meter) = engine.metered();
+        Self::made(engine, &client, meter, Lifetimes::default(), CHEAP, Verification::Required).await
     }
 
     /// A service whose requests to DynamoDB go through this client.
     pub async fn on(engine: Engine, client: &Client, meter: Meter, lifetimes: Lifetimes) -> Self {
-        Self::made(engine, client, meter, lifetimes, CHEAP).await
+        Self::made(engine, client, meter, lifetimes, CHEAP, Verification::Optional).await
     }
 
     async fn made(
@@ -113,6 +120,7 @@ impl App {
         meter: Meter,
         lifetimes: Lifetimes,
         params: HashParams,
+        verification: Verification,
     ) -> Self {
         let tables = engine.tables().await;
         let keys = ServiceKeys::random().unwrap();
@@ -127,7 +135,7 @@ impl App {
             DateTime::from_timestamp_millis(shown.load(Ordering::SeqCst)).unwrap_or_default()
         });
         let service = Service::new(store.clone(), passwords, &keys, ISSUER.to_owned(), shown).unwrap();
-        let service = service.with_clients(clients());
+        let service = service.with_clients(clients()).with_verification(verification);
         let service = Arc::new(service);
         let routes = router(Arc::clone(&service));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -277,6 +285,52 @@ impl App {
         };
         self.store.log.history(user.parse().unwrap(), visit).await.unwrap();
         names
+    }
+
+    /// The token in the last mail that a user's log has sent for this purpose, made as the mailer makes it.
+    pub async fn mailed(&self, user: &str, purpose: OneTimePurpose) -> String {
+        let user = user.parse().unwrap();
+        let mut token = None;
+        let visit = |commit: &storage::Commit| {
+            for recorded in &commit.events {
+                let (bound, ends) = match &recorded.event {
+                    UserEvent::UserRegistered { email, credential, .. } => {
+                        let bound = Bound::EmailVerification { email, credential: *credential };
+                        (bound, commit.at + TimeDelta::hours(24))
+                    }
+                    UserEvent::UserRequestedEmailVerification { email, credential, ends } => {
+                        (Bound::EmailVerification { email, credential: *credential }, *ends)
+                    }
+                    UserEvent::UserRequestedEmailChange { email, from, credential, ends } => {
+                        (Bound::EmailChange { from, to: email, credential: *credential }, *ends)
+                    }
+                    UserEvent::UserRequestedPasswordReset { email, credential, ends } => {
+                        (Bound::PasswordReset { email, credential: *credential }, *ends)
+                    }
+                    _ => continue,
+                };
+                if bound.purpose() == purpose {
+                    token = Some(self.store.one_time.make(user, &bound, ends).unwrap());
+                }
+            }
+        };
+        self.store.log.history(user, visit).await.unwrap();
+        token.expect("a mail").to_string()
+    }
+
+    pub async fn verify(&self, token: &str) -> Answer {
+        self.post("/email/verify", json!({ "token": token })).await
+    }
+
+    pub async fn change_email(&self, access_token: &str, email: &str) -> Answer {
+        let request = self.request(Method::POST, "/me/email").bearer_auth(access_token);
+        self.send(request.json(&json!({ "email": email }))).await
+    }
+
+    /// To whom an address leads.
+    pub async fn owner(&self, email: &str) -> Option<String> {
+        let email = domain::Email::parse(email).unwrap();
+        self.store.find(&email).await.unwrap().map(|user| user.to_string())
     }
 
     /// How many sessions a user has, according to the log.

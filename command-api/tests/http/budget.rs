@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use reqwest::StatusCode;
+use storage::one_time::OneTimePurpose;
 use testkit::Taken;
 
 use crate::app::{ADA, Answer, App, PASSWORD};
@@ -210,4 +211,53 @@ async fn sessions_are_listed_in_three_requests_and_ended_in_two_or_three() {
     app.project(&user).await;
     let nothing = ["BatchGetItem", "Query"];
     took(app.taken(app.delete("/me/sessions", &token)).await, 204, &nothing, 0.0, 3.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn to_verify_an_address_is_two_requests_and_to_ask_again_for_the_mail_four() {
+    let app = App::start().await;
+    let user = app.register().await;
+    app.project(&user).await;
+    let resending = ["GetItem", "BatchGetItem", "Query", "TransactWriteItems"];
+    for email in [ADA, "nobody@example.com"] {
+        let body = serde_json::json!({ "email": email });
+        took(app.taken(app.post("/email/verify/resend", body)).await, 202, &resending, 4.0, 3.5);
+    }
+    app.project(&user).await;
+    let token = app.mailed(&user, OneTimePurpose::EmailVerification).await;
+    took(app.taken(app.verify(&token)).await, 204, &["BatchGetItem", "PutItem"], 1.0, 1.5);
+    took(app.taken(app.verify("a.b.c.d")).await, 400, &[], 0.0, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_address_is_three_requests_and_its_confirmation_two() {
+    let app = App::start().await;
+    let user = app.register().await;
+    let token = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
+    app.project(&user).await;
+    let asking = ["BatchGetItem", "GetItem", "TransactWriteItems"];
+    took(app.taken(app.change_email(&token, "augusta@example.com")).await, 202, &asking, 6.0, 3.5);
+    app.project(&user).await;
+    let token = app.mailed(&user, OneTimePurpose::EmailChange).await;
+    let confirming = ["BatchGetItem", "TransactWriteItems"];
+    took(app.taken(app.verify(&token)).await, 204, &confirming, 6.0, 1.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_addresses_have_to_be_verified_a_registration_is_four_requests_and_a_good_sign_in_no_more_than_elsewhere()
+ {
+    let app = App::requiring_verification().await;
+    let body = serde_json::json!({"email": ADA, "password": PASSWORD});
+    let registering = ["GetItem", "BatchGetItem", "Query", "TransactWriteItems"];
+    took(app.taken(app.post("/register", body.clone())).await, 202, &registering, 6.0, 3.5);
+    took(app.taken(app.post("/register", body)).await, 202, &registering, 6.0, 3.5);
+    let user = app.owner(ADA).await.unwrap();
+    let token = app.mailed(&user, OneTimePurpose::EmailVerification).await;
+    assert_eq!(app.verify(&token).await.status, StatusCode::NO_CONTENT);
+    app.project(&user).await;
+    took(app.taken(app.login(PASSWORD)).await, 200, &LOGIN, 5.0, 2.5);
+    let refused = ["GetItem", "BatchGetItem", "UpdateItem", "Query"];
+    for email in [ADA, "nobody@example.com"] {
+        took(app.taken(app.login_as(email, "wrong")).await, 401, &refused, 1.0, 3.5);
+    }
 }

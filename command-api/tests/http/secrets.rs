@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::TimeDelta;
 use reqwest::Method;
 use serde_json::json;
+use storage::one_time::OneTimePurpose;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::NoSubscriber;
 use tracing_subscriber::fmt::MakeWriter;
@@ -14,6 +15,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::app::{Answer, App};
 
 const EMAIL: &str = "markedaddress@example.com";
+const MOVED: &str = "markedelsewhere@example.com";
 const UNKNOWN: &str = "markedstranger@example.com";
 const NAME: &str = "Markedname";
 const PASSWORD: &str = "markedpassword marked";
@@ -75,6 +77,7 @@ async fn story(app: &App) -> Vec<String> {
     let refused = app.send(post("/register", unacceptable)).await;
     assert_eq!(refused.status, 422);
     let mut tokens = Vec::new();
+    let mut mailed = Vec::new();
     let mut keep = |answer: Answer| {
         assert_eq!(answer.status, 200, "{answer:?}");
         let pair = (answer.text_of("access_token"), answer.text_of("refresh_token"));
@@ -115,6 +118,20 @@ async fn story(app: &App) -> Vec<String> {
     change(WRONG, NEW_PASSWORD).await.is_problem(422, "invalid");
     change(PASSWORD, &NEW_PASSWORD[..11]).await.is_problem(422, "invalid");
     assert_eq!(change(PASSWORD, NEW_PASSWORD).await.status, 204);
+    let owner = app.owner(EMAIL).await.unwrap();
+    let moving = post("/me/email", json!({ "email": MOVED })).bearer_auth(&access);
+    assert_eq!(app.send(moving).await.status, 202);
+    for email in [EMAIL, UNKNOWN] {
+        assert_eq!(app.send(post("/email/verify/resend", json!({ "email": email }))).await.status, 202);
+    }
+    for purpose in [OneTimePurpose::EmailVerification, OneTimePurpose::EmailChange] {
+        let token = app.mailed(&owner, purpose).await;
+        assert_eq!(app.send(post("/email/verify", json!({ "token": token }))).await.status, 204);
+        app.send(post("/email/verify", json!({ "token": &token[1..] })))
+            .await
+            .is_problem(400, "invalid-token");
+        mailed.push(token);
+    }
     let listed = app.get("/me/sessions", &access).await;
     assert!(listed.text.contains(AGENT), "its owner is told: {listed:?}");
     assert_eq!(app.delete("/me/sessions", &access).await.status, 204);
@@ -132,6 +149,7 @@ async fn story(app: &App) -> Vec<String> {
     assert_eq!(reset(&token, RESET_PASSWORD).await.status, 204);
     reset(&token, RESET_PASSWORD).await.is_problem(400, "invalid-token");
     tokens.push(token);
+    tokens.extend(mailed);
     tokens
 }
 
@@ -148,15 +166,15 @@ async fn marked_secrets_show_in_no_log_line_no_table_and_no_answer_to_others() {
     let guard = tracing::subscriber::set_default(subscriber.finish());
     let app = App::start().await;
     let tokens = story(&app).await;
-    let user = app.store.find(&domain::Email::parse(EMAIL).unwrap()).await.unwrap().unwrap().to_string();
+    let user = app.store.find(&domain::Email::parse(MOVED).unwrap()).await.unwrap().unwrap().to_string();
     app.project(&user).await;
 
     app.register_as("bob@example.com", "another long password").await;
     let bob = app.login_as("bob@example.com", "another long password").await;
     let others = [
         app.get("/me", &bob.text_of("access_token")).await,
-        app.login_as(EMAIL, "another long password").await,
-        app.post("/register", json!({"email": EMAIL, "password": "another long password"})).await,
+        app.login_as(MOVED, "another long password").await,
+        app.post("/register", json!({"email": MOVED, "password": "another long password"})).await,
         bob,
     ];
     drop(guard);
@@ -164,6 +182,7 @@ async fn marked_secrets_show_in_no_log_line_no_table_and_no_answer_to_others() {
     let mut secrets: Vec<&str> = vec![
         EMAIL,
         UNKNOWN,
+        MOVED,
         NAME,
         PASSWORD,
         NEW_PASSWORD,
@@ -173,6 +192,7 @@ async fn marked_secrets_show_in_no_log_line_no_table_and_no_answer_to_others() {
         AGENT,
         "markedaddress",
         "markedstranger",
+        "markedelsewhere",
     ];
     // What makes a token good is its last part; the others are an id, and claims.
     secrets.extend(tokens.iter().map(|token| token.rsplit('.').next().unwrap()));

@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 
-use super::VerifiedPassword;
+use super::{EmailChange, VerifiedPassword};
 use crate::values::{CredentialId, DisplayName, Email, SessionId, Version};
 
 /// What is asked of a user. Ids and times are made once, by the caller, before the first try.
@@ -27,6 +27,8 @@ pub enum Command {
         session: SessionId,
         /// When the session ends at the latest; the event has it in whole seconds.
         ends: DateTime<Utc>,
+        /// Whether only those may sign in who have shown that the address is theirs.
+        verified_only: bool,
     },
     /// Call the user otherwise.
     Rename {
@@ -91,6 +93,46 @@ pub enum Command {
         /// The session to end.
         session: SessionId,
     },
+    /// Send the user a token by which they show that the address is theirs.
+    RequestEmailVerification {
+        /// The address by which the user was found.
+        email: Email,
+        /// Until when the token is good; the event has it in whole seconds.
+        ends: DateTime<Utc>,
+    },
+    /// Take it as shown that the address is the user's: a token that was sent there came back.
+    VerifyEmail {
+        /// The address that the token was sent to.
+        email: Email,
+        /// The verifier that the user had then.
+        credential: CredentialId,
+    },
+    /// Send a token to another address, which becomes the user's if the token comes back.
+    RequestEmailChange {
+        /// The session in which it is asked for.
+        session: SessionId,
+        /// The other address.
+        email: Email,
+        /// Until when the token is good; the event has it in whole seconds.
+        ends: DateTime<Utc>,
+    },
+    /// Take another address: the token that was sent there came back.
+    ConfirmEmailChange {
+        /// The change that the token was made for.
+        change: EmailChange,
+        /// The verifier that the user had when it was asked for.
+        credential: CredentialId,
+    },
+    /// Tell the user that somebody tried to register their address.
+    NoteRegistration {
+        /// The address.
+        email: Email,
+    },
+    /// Yield the address to somebody who registers it.
+    YieldAddress {
+        /// The address.
+        email: Email,
+    },
 }
 
 impl Command {
@@ -108,6 +150,12 @@ impl Command {
             Self::EndSession { .. } => "EndSession",
             Self::EndOtherSessions { .. } => "EndOtherSessions",
             Self::EndReusedSession { .. } => "EndReusedSession",
+            Self::RequestEmailVerification { .. } => "RequestEmailVerification",
+            Self::VerifyEmail { .. } => "VerifyEmail",
+            Self::RequestEmailChange { .. } => "RequestEmailChange",
+            Self::ConfirmEmailChange { .. } => "ConfirmEmailChange",
+            Self::NoteRegistration { .. } => "NoteRegistration",
+            Self::YieldAddress { .. } => "YieldAddress",
         }
     }
 }
@@ -121,13 +169,19 @@ pub enum Rejection {
     /// The user's log has not begun.
     #[error("the user is not registered")]
     NotRegistered,
-    /// The password was checked against a verifier, or found by an address, that is no longer the user's; or the token
-    /// was made for such.
+    /// The password was checked against a verifier, or found by an address, that is no longer the user's; or a token
+    /// was made for one, or for a change of address that nobody asks for any more.
     #[error("the credential that was verified is not the user's")]
     CredentialMismatch,
     /// Too many attempts have failed: no password is right until it is reset.
     #[error("the password is disabled")]
     PasswordDisabled,
+    /// The user has not shown that the address is theirs.
+    #[error("the address is not verified")]
+    EmailNotVerified,
+    /// The address is verified, or not registered for long enough to be yielded, or not the user's.
+    #[error("the address is not yielded")]
+    AddressKept,
     /// The session in which the command was given has ended.
     #[error("the session has ended")]
     SessionEnded,

@@ -1,10 +1,12 @@
-use chrono::{DateTime, SubsecRound as _, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
 use super::{Account, Command, LiveSession, Rejection, User, UserEvent, VerifiedPassword};
-use crate::values::SessionId;
+use crate::values::{CredentialId, Email, SessionId};
 
 /// The most sessions a user can have; the oldest gives way to the next.
 pub const MAX_SESSIONS: usize = 50;
+/// For so long after a registration, an address that was not verified stays with whoever registered it.
+pub const UNVERIFIED_KEPT_FOR: TimeDelta = TimeDelta::hours(24);
 /// So many consecutive attempts may fail; with the last of them the password is disabled. [ASVS 5.0, 6.3.1; NIST SP
 /// 800-63B-4, section 3.2.2]
 pub const MOST_FAILURES: u64 = 100;
@@ -22,12 +24,16 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
         }
         (Command::Register { .. }, User::Registered(_)) => Err(Rejection::AlreadyRegistered),
 
-        (Command::SignIn { email, credential, attempt, session, ends }, User::Registered(account)) => {
+        (
+            Command::SignIn { email, credential, attempt, session, ends, verified_only },
+            User::Registered(account),
+        ) => {
             if account.password_disabled {
                 return Err(Rejection::PasswordDisabled);
             }
-            if account.email != *email || account.credential != *credential {
-                return Err(Rejection::CredentialMismatch);
+            matches(account, email, *credential)?;
+            if *verified_only && !account.email_verified {
+                return Err(Rejection::EmailNotVerified);
             }
             let (evicted, lapsed) = giving_way(account, now);
             Ok(vec![UserEvent::UserSignedIn {
@@ -71,9 +77,7 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
         }
 
         (Command::RequestPasswordReset { email, ends }, User::Registered(account)) => {
-            if account.email != *email {
-                return Err(Rejection::CredentialMismatch);
-            }
+            has_address(account, email)?;
             Ok(vec![UserEvent::UserRequestedPasswordReset {
                 email: email.clone(),
                 credential: account.credential,
@@ -81,9 +85,7 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
             }])
         }
         (Command::ResetPassword { email, replacing, credential, base }, User::Registered(account)) => {
-            if account.email != *email || account.credential != *replacing {
-                return Err(Rejection::CredentialMismatch);
-            }
+            matches(account, email, *replacing)?;
             Ok(vec![UserEvent::UserPasswordReset {
                 credential: *credential,
                 base: *base,
@@ -114,6 +116,57 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
             Ok(ended(account, *session, UserEvent::RefreshTokenReused { session: *session }))
         }
 
+        (Command::RequestEmailVerification { email, ends }, User::Registered(account)) => {
+            has_address(account, email)?;
+            let event = UserEvent::UserRequestedEmailVerification {
+                email: email.clone(),
+                credential: account.credential,
+                ends: ends.trunc_subsecs(0),
+            };
+            Ok(if account.email_verified { vec![] } else { vec![event] })
+        }
+        (Command::VerifyEmail { email, credential }, User::Registered(account)) => {
+            matches(account, email, *credential)?;
+            let event = UserEvent::UserVerifiedEmail { email: email.clone() };
+            Ok(if account.email_verified { vec![] } else { vec![event] })
+        }
+        (Command::RequestEmailChange { session, email, ends }, User::Registered(account)) => {
+            lives(account, *session)?;
+            let from = account.email.clone().ok_or(Rejection::CredentialMismatch)?;
+            let event = UserEvent::UserRequestedEmailChange {
+                email: email.clone(),
+                from: from.clone(),
+                credential: account.credential,
+                ends: ends.trunc_subsecs(0),
+            };
+            Ok(if *email == from { vec![] } else { vec![event] })
+        }
+        (Command::ConfirmEmailChange { change, credential }, User::Registered(account)) => {
+            if account.email_change.as_ref() != Some(change) {
+                return Err(Rejection::CredentialMismatch);
+            }
+            // It has come about: whoever comes with the token again has what they want.
+            if matches(account, &change.to, *credential).is_ok() {
+                return Ok(vec![]);
+            }
+            matches(account, &change.from, *credential)?;
+            Ok(vec![UserEvent::UserEmailChanged { from: change.from.clone(), to: change.to.clone() }])
+        }
+        (Command::NoteRegistration { email }, User::Registered(account)) => {
+            has_address(account, email)?;
+            Ok(vec![UserEvent::AddressRegisteredAgain { email: email.clone() }])
+        }
+        (Command::YieldAddress { email }, User::Registered(account)) => {
+            let kept = account.email_verified || now - account.created_at < UNVERIFIED_KEPT_FOR;
+            if kept || has_address(account, email).is_err() {
+                return Err(Rejection::AddressKept);
+            }
+            Ok(vec![UserEvent::UserAddressReleased {
+                email: email.clone(),
+                ended: account.sessions.iter().map(|live| live.id).collect(),
+            }])
+        }
+
         (
             Command::SignIn { .. }
             | Command::Rename { .. }
@@ -124,10 +177,27 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
             | Command::SignOut { .. }
             | Command::EndSession { .. }
             | Command::EndOtherSessions { .. }
-            | Command::EndReusedSession { .. },
+            | Command::EndReusedSession { .. }
+            | Command::RequestEmailVerification { .. }
+            | Command::VerifyEmail { .. }
+            | Command::RequestEmailChange { .. }
+            | Command::ConfirmEmailChange { .. }
+            | Command::NoteRegistration { .. }
+            | Command::YieldAddress { .. },
             User::Unregistered,
         ) => Err(Rejection::NotRegistered),
     }
+}
+
+/// Refuses what rests on an address that is not, or no longer, the user's.
+fn has_address(account: &Account, email: &Email) -> Result<(), Rejection> {
+    if account.email.as_ref() == Some(email) { Ok(()) } else { Err(Rejection::CredentialMismatch) }
+}
+
+/// Refuses what rests on an address or a verifier that is not, or no longer, the user's.
+fn matches(account: &Account, email: &Email, credential: CredentialId) -> Result<(), Rejection> {
+    has_address(account, email)?;
+    if account.credential == credential { Ok(()) } else { Err(Rejection::CredentialMismatch) }
 }
 
 /// The event that ends a session, unless the session has ended already.

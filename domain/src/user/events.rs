@@ -105,6 +105,55 @@ pub enum UserEvent {
         /// The session ended.
         session: SessionId,
     },
+    /// Somebody asked for a token to be sent to the user's address, by which the user shows that it is theirs.
+    UserRequestedEmailVerification {
+        /// The address.
+        email: Email,
+        /// The verifier in the vault: the token is void as soon as there is another one.
+        credential: CredentialId,
+        /// Until when the token is good; whole seconds.
+        #[serde(with = "chrono::serde::ts_seconds")]
+        ends: DateTime<Utc>,
+    },
+    /// The user showed that the address is theirs.
+    UserVerifiedEmail {
+        /// The address.
+        email: Email,
+    },
+    /// The user asked for a token to be sent to another address, which becomes theirs if the token comes back. It takes
+    /// the place of the one that was asked for before.
+    UserRequestedEmailChange {
+        /// The other address.
+        email: Email,
+        /// The user's address.
+        from: Email,
+        /// The verifier in the vault: the token is void as soon as there is another one.
+        credential: CredentialId,
+        /// Until when the token is good; whole seconds.
+        #[serde(with = "chrono::serde::ts_seconds")]
+        ends: DateTime<Utc>,
+    },
+    /// The user, who had shown that it is theirs, took another address.
+    UserEmailChanged {
+        /// The address before, which is free.
+        from: Email,
+        /// The address taken, verified.
+        to: Email,
+    },
+    /// Somebody tried to register the user's address.
+    AddressRegisteredAgain {
+        /// The address.
+        email: Email,
+    },
+    /// Somebody else registered the address, which the user had not verified in time. The user has none any more, and
+    /// so no way to sign in.
+    UserAddressReleased {
+        /// The address, which is somebody else's.
+        email: Email,
+        /// The sessions ended: all that there were.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ended: Vec<SessionId>,
+    },
 }
 
 /// A password was looked at and was right: what every event that rests on one records.
@@ -132,6 +181,12 @@ impl UserEvent {
             Self::UserEndedSession { .. } => "UserEndedSession",
             Self::UserEndedOtherSessions { .. } => "UserEndedOtherSessions",
             Self::RefreshTokenReused { .. } => "RefreshTokenReused",
+            Self::UserRequestedEmailVerification { .. } => "UserRequestedEmailVerification",
+            Self::UserVerifiedEmail { .. } => "UserVerifiedEmail",
+            Self::UserRequestedEmailChange { .. } => "UserRequestedEmailChange",
+            Self::UserEmailChanged { .. } => "UserEmailChanged",
+            Self::AddressRegisteredAgain { .. } => "AddressRegisteredAgain",
+            Self::UserAddressReleased { .. } => "UserAddressReleased",
         }
     }
 }

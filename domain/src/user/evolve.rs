@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 
-use super::{Account, LiveSession, User, UserEvent};
+use super::{Account, EmailChange, LiveSession, User, UserEvent};
 use crate::values::{SessionId, Version};
 
 impl User {
@@ -13,8 +13,9 @@ impl User {
         match (self, event) {
             (Self::Unregistered, UserEvent::UserRegistered { email, name, credential }) => {
                 Self::Registered(Account {
-                    email: email.clone(),
+                    email: Some(email.clone()),
                     email_verified: false,
+                    email_change: None,
                     name: name.clone(),
                     credential: *credential,
                     sessions: Vec::new(),
@@ -45,6 +46,7 @@ impl User {
                 UserEvent::UserPasswordChanged { credential, password, ended },
             ) => {
                 account.credential = *credential;
+                account.email_change = None;
                 account.last_success = account.last_success.max(password.attempt);
                 Self::Registered(without(account, ended))
             }
@@ -53,6 +55,7 @@ impl User {
                 account.credential = *credential;
                 account.last_success = account.last_success.max(*base);
                 account.password_disabled = false;
+                account.email_change = None;
                 if !account.email_verified {
                     account.email_verified = true;
                     account.updated_at = at;
@@ -72,7 +75,55 @@ impl User {
             (Self::Registered(account), UserEvent::UserEndedOtherSessions { ended }) => {
                 Self::Registered(without(account, ended))
             }
-            (user @ Self::Registered(_), UserEvent::UserRegistered { .. })
+            (Self::Registered(account), UserEvent::UserVerifiedEmail { email })
+                if account.email.as_ref() == Some(email) =>
+            {
+                Self::Registered(Account {
+                    email_verified: true,
+                    updated_at: at,
+                    profile_version: version,
+                    ..account
+                })
+            }
+            (
+                Self::Registered(account),
+                UserEvent::UserRequestedEmailChange { email, from, credential: _, ends },
+            ) => Self::Registered(Account {
+                email_change: Some(EmailChange { from: from.clone(), to: email.clone(), ends: *ends }),
+                ..account
+            }),
+            (Self::Registered(account), UserEvent::UserEmailChanged { from, to })
+                if account.email.as_ref() == Some(from) =>
+            {
+                Self::Registered(Account {
+                    email: Some(to.clone()),
+                    email_verified: true,
+                    updated_at: at,
+                    profile_version: version,
+                    ..account
+                })
+            }
+            (Self::Registered(account), UserEvent::UserAddressReleased { email, ended })
+                if account.email.as_ref() == Some(email) =>
+            {
+                let account = without(account, ended);
+                Self::Registered(Account {
+                    email: None,
+                    email_change: None,
+                    updated_at: at,
+                    profile_version: version,
+                    ..account
+                })
+            }
+            (
+                user @ Self::Registered(_),
+                UserEvent::UserRegistered { .. }
+                | UserEvent::UserRequestedEmailVerification { .. }
+                | UserEvent::UserVerifiedEmail { .. }
+                | UserEvent::UserEmailChanged { .. }
+                | UserEvent::AddressRegisteredAgain { .. }
+                | UserEvent::UserAddressReleased { .. },
+            )
             | (
                 user @ Self::Unregistered,
                 UserEvent::UserSignedIn { .. }
@@ -84,7 +135,13 @@ impl User {
                 | UserEvent::UserSignedOut { .. }
                 | UserEvent::UserEndedSession { .. }
                 | UserEvent::UserEndedOtherSessions { .. }
-                | UserEvent::RefreshTokenReused { .. },
+                | UserEvent::RefreshTokenReused { .. }
+                | UserEvent::UserRequestedEmailVerification { .. }
+                | UserEvent::UserVerifiedEmail { .. }
+                | UserEvent::UserRequestedEmailChange { .. }
+                | UserEvent::UserEmailChanged { .. }
+                | UserEvent::AddressRegisteredAgain { .. }
+                | UserEvent::UserAddressReleased { .. },
             ) => user,
         }
     }

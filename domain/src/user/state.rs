@@ -13,7 +13,7 @@ pub enum User {
     /// No event yet.
     #[default]
     Unregistered,
-    /// Registered, and able to sign in.
+    /// Registered, and able to sign in, unless the address was yielded to somebody else.
     Registered(Account),
 }
 
@@ -23,10 +23,15 @@ pub enum User {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Account {
-    /// The address the user signs in with.
-    pub email: Email,
+    /// The address the user signs in with; `None` once it was yielded to somebody else.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub email: Option<Email>,
     /// Whether the user has shown that the address is theirs.
     pub email_verified: bool,
+    /// The last change of address that was asked for, whether it waits for its token or has come about. It is forgotten
+    /// with the next password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email_change: Option<EmailChange>,
     /// What the user wants to be called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<DisplayName>,
@@ -47,6 +52,19 @@ pub struct Account {
     pub updated_at: DateTime<Utc>,
     /// The version at which the profile last changed.
     pub profile_version: Version,
+}
+
+/// A change of address that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmailChange {
+    /// The address that the user had when it was asked for.
+    pub from: Email,
+    /// The other address, which the token was sent to.
+    pub to: Email,
+    /// Until when the token is good; whole seconds.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub ends: DateTime<Utc>,
 }
 
 /// A session as the log knows it. That it has not been refreshed for too long only its row in the session table tells.

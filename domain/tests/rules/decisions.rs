@@ -4,10 +4,11 @@ use chrono::TimeDelta;
 use domain::{Command, Email, MAX_SESSIONS, MOST_FAILURES, Rejection, UserEvent, VerifiedPassword};
 
 use crate::fixture::{
-    a_month_later, ada, change_password, credential, disable, disabled, end_others, end_reused, end_session,
-    ended_others, ended_session, given, minute, password, password_changed, password_reset, register,
-    registered, rename, renamed, request_reset, reset_password, reset_requested, reused, session, sign_in,
-    sign_out, signed_in, signed_in_until, signed_out,
+    a_month_later, ada, change_password, confirm_change, credential, disable, disabled, end_others,
+    end_reused, end_session, ended_others, ended_session, given, minute, note_registration, password,
+    password_changed, password_reset, register, registered, rename, renamed, request_change, request_reset,
+    request_verification, reset_password, reset_requested, reused, session, sign_in, sign_out, signed_in,
+    signed_in_until, signed_out, verify, yield_address,
 };
 
 /// Ada with as many sessions as she may have: numbers 1 to 50.
@@ -60,6 +61,12 @@ fn who_is_not_registered_can_only_register() {
         end_session(1, 2),
         end_others(1),
         end_reused(1),
+        request_verification(),
+        verify(1),
+        request_change(ada()),
+        confirm_change(),
+        note_registration(),
+        yield_address(),
     ] {
         given([]).when(&command).then_refused(Rejection::NotRegistered);
     }
@@ -78,6 +85,7 @@ fn a_stale_credential_signs_nobody_in() {
         attempt: 1,
         session: session(1),
         ends: a_month_later(),
+        verified_only: false,
     };
     given([registered()]).when(&command).then_refused(Rejection::CredentialMismatch);
 }
@@ -90,6 +98,7 @@ fn another_address_signs_nobody_in() {
         attempt: 1,
         session: session(1),
         ends: a_month_later(),
+        verified_only: false,
     };
     given([registered()]).when(&command).then_refused(Rejection::CredentialMismatch);
 }
@@ -102,6 +111,7 @@ fn a_session_ends_on_a_whole_second_because_the_log_keeps_no_more() {
         attempt: 1,
         session: session(1),
         ends: a_month_later() + TimeDelta::milliseconds(999),
+        verified_only: false,
     };
     given([registered()]).when(&command).then([signed_in_instead_of(1, None, [])]);
 }
@@ -265,6 +275,7 @@ fn the_old_password_signs_nobody_in_once_it_was_changed() {
         attempt: 3,
         session: session(3),
         ends: a_month_later(),
+        verified_only: false,
     };
     changed().when(&with_the_new).then([UserEvent::UserSignedIn {
         session: session(3),

@@ -1,11 +1,12 @@
 //! Every branch of `evolve`.
 
-use domain::{Account, DisplayName, Email, LiveSession, User, UserEvent, Version};
+use domain::{Account, DisplayName, LiveSession, User, UserEvent, Version};
 
 use crate::fixture::{
-    Given, a_month_later, ada, credential, disabled, ended_others, ended_session, given, minute, noon,
-    password, password_changed, password_reset, registered, renamed, reset_requested, reused, session,
-    signed_in, signed_out,
+    Given, a_month_later, ada, augusta, change, change_requested, changed, credential, disabled,
+    ended_others, ended_session, given, minute, noon, password, password_changed, password_reset, registered,
+    registered_again, released, renamed, reset_requested, reused, session, signed_in, signed_out,
+    verification_requested, verified,
 };
 
 #[track_caller]
@@ -19,8 +20,9 @@ fn account(given: Given) -> Account {
 #[test]
 fn a_registered_user_has_what_was_registered() {
     let expected = Account {
-        email: ada(),
+        email: Some(ada()),
         email_verified: false,
+        email_change: None,
         name: Some(DisplayName::parse("Ada").unwrap()),
         credential: credential(1),
         sessions: vec![],
@@ -143,18 +145,70 @@ fn an_event_that_does_not_fit_changes_nothing() {
         ended_session(1),
         ended_others([1]),
         reused(1),
+        verification_requested(),
+        verified(),
+        change_requested(),
+        changed(),
+        registered_again(),
+        released([1]),
     ] {
         assert_eq!(User::Unregistered.evolve(&event, noon(), Version::new(1)), User::Unregistered);
     }
     let ada = given([registered(), signed_in(1)]).user;
-    let again = UserEvent::UserRegistered { email: another_address(), name: None, credential: credential(2) };
-    for event in [again, signed_out(2), ended_session(2), ended_others([2]), reused(2)] {
+    let again = UserEvent::UserRegistered { email: augusta(), name: None, credential: credential(2) };
+    for event in [
+        again,
+        signed_out(2),
+        ended_session(2),
+        ended_others([2]),
+        reused(2),
+        verification_requested(),
+        registered_again(),
+        UserEvent::UserVerifiedEmail { email: augusta() },
+        UserEvent::UserEmailChanged { from: augusta(), to: augusta() },
+        UserEvent::UserAddressReleased { email: augusta(), ended: vec![session(1)] },
+    ] {
         assert_eq!(ada.clone().evolve(&event, minute(5), Version::new(3)), ada);
     }
 }
 
-fn another_address() -> Email {
-    Email::parse("augusta@example.com").unwrap()
+#[test]
+fn a_verified_address_changes_the_profile_and_nothing_else() {
+    let before = account(given([registered(), signed_in(1)]));
+    let after = account(given([registered(), signed_in(1), verified()]));
+    let profile_version = Version::new(3);
+    assert_eq!(after, Account { email_verified: true, updated_at: minute(2), profile_version, ..before });
+}
+
+#[test]
+fn a_change_of_address_waits_for_its_token_and_then_is_verified_and_leaves_every_session() {
+    let history = [registered(), signed_in(1), change_requested()];
+    let before = account(given([registered(), signed_in(1)]));
+    let email_change = Some(change());
+    let waiting = account(given(history.clone()));
+    assert_eq!(waiting, Account { email_change, ..before });
+    let after = account(given(history.into_iter().chain([changed()])));
+    let (updated_at, profile_version) = (minute(3), Version::new(4));
+    let expected =
+        Account { email: Some(augusta()), email_verified: true, updated_at, profile_version, ..waiting };
+    assert_eq!(after, expected);
+}
+
+#[test]
+fn another_password_forgets_the_change_of_address_that_was_asked_for() {
+    let after = account(given([registered(), signed_in(1), change_requested(), password_changed(5, [])]));
+    assert_eq!(after.email_change, None);
+}
+
+#[test]
+fn a_released_address_leaves_nothing_to_sign_in_with() {
+    let history = [registered(), signed_in(1), signed_in(2), change_requested()];
+    let before = account(given(history.clone()));
+    let after = account(given(history.into_iter().chain([released([1, 2])])));
+    let (updated_at, profile_version) = (minute(4), Version::new(5));
+    let expected =
+        Account { email: None, email_change: None, sessions: vec![], updated_at, profile_version, ..before };
+    assert_eq!(after, expected);
 }
 
 #[test]

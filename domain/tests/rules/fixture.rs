@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Command, CredentialId, DisplayName, Email, Rejection, SessionId, User, UserEvent, VerifiedPassword,
-    Version, decide,
+    Command, CredentialId, DisplayName, Email, EmailChange, Rejection, SessionId, User, UserEvent,
+    VerifiedPassword, Version, decide,
 };
 use uuid::Uuid;
 
@@ -109,6 +109,77 @@ pub(crate) fn reused(number: u128) -> UserEvent {
     UserEvent::RefreshTokenReused { session: session(number) }
 }
 
+/// Where Ada would rather get her mail.
+pub(crate) fn augusta() -> Email {
+    Email::parse("augusta@example.com").unwrap()
+}
+
+/// A day after noon, in whole seconds: when tokens end, unless a test says otherwise.
+pub(crate) fn a_day_later() -> DateTime<Utc> {
+    "2026-11-23T12:00:00Z".parse().unwrap()
+}
+
+pub(crate) fn verification_requested() -> UserEvent {
+    UserEvent::UserRequestedEmailVerification { email: ada(), credential: credential(1), ends: a_day_later() }
+}
+
+pub(crate) fn verified() -> UserEvent {
+    UserEvent::UserVerifiedEmail { email: ada() }
+}
+
+pub(crate) fn change_requested() -> UserEvent {
+    UserEvent::UserRequestedEmailChange {
+        email: augusta(),
+        from: ada(),
+        credential: credential(1),
+        ends: a_day_later(),
+    }
+}
+
+/// The change that waits for its token then.
+pub(crate) fn change() -> EmailChange {
+    EmailChange { from: ada(), to: augusta(), ends: a_day_later() }
+}
+
+pub(crate) fn changed() -> UserEvent {
+    UserEvent::UserEmailChanged { from: ada(), to: augusta() }
+}
+
+pub(crate) fn registered_again() -> UserEvent {
+    UserEvent::AddressRegisteredAgain { email: ada() }
+}
+
+pub(crate) fn released(ended: impl IntoIterator<Item = u128>) -> UserEvent {
+    UserEvent::UserAddressReleased { email: ada(), ended: ended.into_iter().map(session).collect() }
+}
+
+pub(crate) fn request_verification() -> Command {
+    Command::RequestEmailVerification { email: ada(), ends: a_day_later() }
+}
+
+/// Presents the token that was sent to Ada's address while she had credential `number`.
+pub(crate) fn verify(number: u128) -> Command {
+    Command::VerifyEmail { email: ada(), credential: credential(number) }
+}
+
+/// Asks in session 1 for another address.
+pub(crate) fn request_change(email: Email) -> Command {
+    Command::RequestEmailChange { session: session(1), email, ends: a_day_later() }
+}
+
+/// Presents the token that was sent to Ada's other address.
+pub(crate) fn confirm_change() -> Command {
+    Command::ConfirmEmailChange { change: change(), credential: credential(1) }
+}
+
+pub(crate) fn note_registration() -> Command {
+    Command::NoteRegistration { email: ada() }
+}
+
+pub(crate) fn yield_address() -> Command {
+    Command::YieldAddress { email: ada() }
+}
+
 pub(crate) fn register() -> Command {
     Command::Register {
         email: ada(),
@@ -125,6 +196,7 @@ pub(crate) fn sign_in(number: u32) -> Command {
         attempt: number.into(),
         session: session(number.into()),
         ends: a_month_later(),
+        verified_only: false,
     }
 }
 

@@ -8,8 +8,9 @@ use domain::{FOLD, User, UserEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::fixture::{
-    a_month_later, ada, credential, disabled, ended_others, ended_session, given, password, password_changed,
-    password_reset, registered, renamed, reset_requested, reused, session, signed_in, signed_out,
+    a_month_later, ada, change_requested, changed, credential, disabled, ended_others, ended_session, given,
+    password, password_changed, password_reset, registered, registered_again, released, renamed,
+    reset_requested, reused, session, signed_in, signed_out, verification_requested, verified,
 };
 
 const EVENTS: &str = include_str!("../golden/events.jsonl");
@@ -29,6 +30,7 @@ fn written_today() -> Vec<UserEvent> {
         password_reset(2, 7, [1, 3]),
         disabled(107),
     ]);
+    written.extend(addresses());
     written
 }
 
@@ -46,6 +48,19 @@ fn sign_ins() -> [UserEvent; 4] {
         sign_in(Some(session(1)), vec![]),
         sign_in(None, vec![session(2)]),
         sign_in(Some(session(1)), vec![session(2), session(4)]),
+    ]
+}
+
+/// What happens to addresses.
+fn addresses() -> [UserEvent; 7] {
+    [
+        verification_requested(),
+        verified(),
+        change_requested(),
+        changed(),
+        registered_again(),
+        released([]),
+        released([1, 3]),
     ]
 }
 
@@ -67,6 +82,7 @@ fn what_the_lines_mean() -> Vec<UserEvent> {
     meant.extend([password_changed(12, []), password_changed(12, [1, 3])]);
     meant.extend([ended_session(1), ended_others([1, 3])]);
     meant.extend([reset_requested(), password_reset(2, 7, []), password_reset(2, 7, [1, 3]), disabled(107)]);
+    meant.extend(addresses());
     meant
 }
 
@@ -160,6 +176,11 @@ fn folded_today() -> Vec<String> {
         vec![registered(), signed_in(1), disabled(101)],
         vec![registered(), signed_in(1), disabled(101), reset_requested(), password_reset(2, 101, [1])],
         vec![registered(), password_reset(2, 0, []), signed_in(7), password_reset(3, 6, [7])],
+        vec![registered(), verification_requested(), verified(), registered_again()],
+        vec![registered(), signed_in(1), change_requested()],
+        vec![registered(), signed_in(1), change_requested(), changed()],
+        vec![registered(), signed_in(1), change_requested(), password_changed(5, [])],
+        vec![registered(), signed_in(1), signed_in(2), change_requested(), released([1, 2])],
     ];
     histories
         .into_iter()

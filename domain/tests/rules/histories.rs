@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Command, DisplayName, Email, MAX_SESSIONS, MOST_FAILURES, SessionId, User, UserEvent, VerifiedPassword,
-    Version, decide,
+    Command, DisplayName, Email, EmailChange, MAX_SESSIONS, MOST_FAILURES, SessionId, User, UserEvent,
+    VerifiedPassword, Version, decide,
 };
 use proptest::prelude::{
     Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
@@ -13,7 +13,7 @@ use proptest::prelude::{
 use uuid::Uuid;
 
 use crate::fixture::{
-    ada, credential, disable, end_others, end_reused, end_session, given, noon, password, register,
+    ada, augusta, credential, disable, end_others, end_reused, end_session, given, noon, password, register,
     registered, rename_in, request_reset, session, sign_out,
 };
 
@@ -31,6 +31,12 @@ enum Ask {
     EndSession(usize, usize),
     EndOthers(usize),
     EndReused(usize),
+    RequestVerification,
+    Verify { credential_is_hers: bool },
+    RequestChange { acting: usize, to: u8 },
+    ConfirmChange { right: bool },
+    NoteRegistration,
+    Yield,
 }
 
 fn asks() -> impl Strategy<Value = Ask> {
@@ -46,7 +52,7 @@ fn asks() -> impl Strategy<Value = Ask> {
         });
     prop_oneof![
         6 => Just(Ask::Register),
-        90 => sign_in,
+        132 => sign_in,
         12 => (proptest::option::of(0..3_u8), proptest::option::of(proptest::collection::vec(0..20_u64, 0..9)))
             .prop_map(|(name, replacing)| Ask::Rename(name, replacing)),
         9 => (0..100_usize, any::<u8>(), 0..500_u64).prop_map(|(acting, right, attempt)| {
@@ -62,6 +68,13 @@ fn asks() -> impl Strategy<Value = Ask> {
         12 => (0..100_usize, 0..100_usize).prop_map(|(acting, number)| Ask::EndSession(acting, number)),
         6 => (0..200_usize).prop_map(Ask::EndOthers),
         6 => (0..100_usize).prop_map(Ask::EndReused),
+        6 => Just(Ask::RequestVerification),
+        6 => any::<u8>().prop_map(|right| Ask::Verify { credential_is_hers: right % 4 == 0 }),
+        6 => (0..100_usize, 0..3_u8).prop_map(|(acting, to)| Ask::RequestChange { acting, to }),
+        6 => any::<u8>().prop_map(|right| Ask::ConfirmChange { right: right % 4 != 0 }),
+        6 => Just(Ask::NoteRegistration),
+        // Nobody signs in afterwards.
+        1 => Just(Ask::Yield),
     ]
 }
 
@@ -83,16 +96,18 @@ fn live(steps: Vec<(Ask, i64)>) -> Vec<Commit> {
     for (ask, seconds) in steps {
         now += TimeDelta::seconds(seconds);
         let hers = user.account().map_or(credential(1), |account| account.credential);
+        let address = user.account().and_then(|account| account.email.clone()).unwrap_or_else(ada);
         let command = match ask {
             Ask::Register => register(),
             Ask::SignIn { address_is_hers, credential_is_hers, lasts, attempt } => {
                 begun += 1;
                 Command::SignIn {
-                    email: if address_is_hers { ada() } else { Email::parse("eve@example.com").unwrap() },
+                    email: if address_is_hers { address } else { Email::parse("eve@example.com").unwrap() },
                     credential: if credential_is_hers { hers } else { credential(0) },
                     attempt,
                     session: session(begun - 1),
                     ends: now + lasts,
+                    verified_only: false,
                 }
             }
             Ask::Rename(name, replacing) => {
@@ -127,6 +142,30 @@ fn live(steps: Vec<(Ask, i64)>) -> Vec<Commit> {
             Ask::EndSession(acting, number) => end_session(acting as u128, number as u128),
             Ask::EndOthers(acting) => end_others(acting as u128),
             Ask::EndReused(number) => end_reused(number as u128),
+            Ask::RequestVerification => {
+                Command::RequestEmailVerification { email: address, ends: now + TimeDelta::hours(24) }
+            }
+            Ask::Verify { credential_is_hers } => {
+                let credential = if credential_is_hers { hers } else { credential(0) };
+                Command::VerifyEmail { email: address, credential }
+            }
+            Ask::RequestChange { acting, to } => {
+                let newest = user.account().and_then(|account| account.sessions.last());
+                let email = [ada(), augusta(), Email::parse("countess@example.com").unwrap()];
+                Command::RequestEmailChange {
+                    session: newest.filter(|_| acting > 9).map_or(session(0), |live| live.id),
+                    email: email[usize::from(to)].clone(),
+                    ends: now + TimeDelta::hours(24),
+                }
+            }
+            Ask::ConfirmChange { right } => {
+                let asked_for = user.account().and_then(|account| account.email_change.clone());
+                let made_up = || EmailChange { from: ada(), to: augusta(), ends: noon() };
+                let change = asked_for.filter(|_| right).unwrap_or_else(made_up);
+                Command::ConfirmEmailChange { change, credential: hers }
+            }
+            Ask::NoteRegistration => Command::NoteRegistration { email: address },
+            Ask::Yield => Command::YieldAddress { email: address },
         };
         let decided = decide(&user, &command, now);
         assert_eq!(decided, decide(&user, &command, now), "deciding is deterministic");
@@ -163,6 +202,11 @@ fn begun_and_ended(event: &UserEvent) -> (Option<SessionId>, Vec<SessionId>) {
     match event {
         UserEvent::UserRegistered { .. }
         | UserEvent::UserRenamed { .. }
+        | UserEvent::UserRequestedEmailVerification { .. }
+        | UserEvent::UserVerifiedEmail { .. }
+        | UserEvent::UserRequestedEmailChange { .. }
+        | UserEvent::UserEmailChanged { .. }
+        | UserEvent::AddressRegisteredAgain { .. }
         | UserEvent::UserRequestedPasswordReset { .. }
         | UserEvent::UserPasswordDisabled { .. } => (None, vec![]),
         UserEvent::UserSignedIn { session, evicted, lapsed, .. } => {
@@ -170,7 +214,8 @@ fn begun_and_ended(event: &UserEvent) -> (Option<SessionId>, Vec<SessionId>) {
         }
         UserEvent::UserPasswordChanged { ended, .. }
         | UserEvent::UserPasswordReset { ended, .. }
-        | UserEvent::UserEndedOtherSessions { ended } => (None, ended.clone()),
+        | UserEvent::UserEndedOtherSessions { ended }
+        | UserEvent::UserAddressReleased { ended, .. } => (None, ended.clone()),
         UserEvent::UserSignedOut { session }
         | UserEvent::UserEndedSession { session }
         | UserEvent::RefreshTokenReused { session } => (None, vec![*session]),
@@ -226,6 +271,33 @@ proptest! {
                 prop_assert_eq!(account.credential, *credential);
                 prop_assert!(before.insert(*credential));
             }
+        }
+    }
+
+    #[test]
+    fn an_address_changes_by_the_event_that_says_so_and_is_verified_from_then_on(log in histories()) {
+        let mut expected = None;
+        for commit in &log {
+            let verified = commit.before.account().is_some_and(|account| account.email_verified);
+            let account = commit.after.account().unwrap();
+            for event in &commit.events {
+                match event {
+                    UserEvent::UserRegistered { email, .. } => expected = Some(email.clone()),
+                    UserEvent::UserEmailChanged { from, to } => {
+                        prop_assert_eq!(expected.as_ref(), Some(from));
+                        prop_assert!(account.email_verified);
+                        expected = Some(to.clone());
+                    }
+                    UserEvent::UserAddressReleased { email, .. } => {
+                        prop_assert_eq!(expected.as_ref(), Some(email));
+                        prop_assert!(!verified && account.sessions.is_empty());
+                        expected = None;
+                    }
+                    _ => {}
+                }
+            }
+            prop_assert_eq!(&account.email, &expected);
+            prop_assert!(account.email_verified || !verified, "verified once is verified for ever");
         }
     }
 
@@ -338,9 +410,16 @@ proptest! {
                     | UserEvent::UserSignedOut { .. }
                     | UserEvent::UserEndedSession { .. }
                     | UserEvent::UserEndedOtherSessions { .. }
-                    | UserEvent::RefreshTokenReused { .. } => prop_assert_eq!(&again, &commit.after),
+                    | UserEvent::RefreshTokenReused { .. }
+                    | UserEvent::UserRequestedEmailVerification { .. }
+                    | UserEvent::UserRequestedEmailChange { .. }
+                    | UserEvent::UserEmailChanged { .. }
+                    | UserEvent::AddressRegisteredAgain { .. }
+                    | UserEvent::UserAddressReleased { .. } => prop_assert_eq!(&again, &commit.after),
                     // It begins the session again, or says that the profile changed again.
-                    UserEvent::UserSignedIn { .. } | UserEvent::UserRenamed { .. } => {}
+                    UserEvent::UserSignedIn { .. }
+                    | UserEvent::UserRenamed { .. }
+                    | UserEvent::UserVerifiedEmail { .. } => {}
                 }
                 if !matches!(event, UserEvent::UserRegistered { .. }) {
                     let nobody = User::Unregistered.evolve(event, commit.at, commit.version);
@@ -357,11 +436,18 @@ fn histories_are_long_enough_for_sessions_to_give_way_and_to_lapse() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut evictions, mut lapses, mut ends, mut renames, mut changes) = (0, 0, 0, 0, 0);
     let (mut endings_of_others, mut requests, mut resets, mut disablings) = (0, 0, 0, 0);
-    for _ in 0..64 {
+    let (mut verifications, mut moves, mut releases) = (0, 0, 0);
+    for _ in 0..128 {
         for commit in histories().new_tree(&mut runner).unwrap().current() {
             for event in commit.events {
                 match event {
-                    UserEvent::UserRegistered { .. } => {}
+                    UserEvent::UserRegistered { .. }
+                    | UserEvent::UserRequestedEmailVerification { .. }
+                    | UserEvent::UserRequestedEmailChange { .. }
+                    | UserEvent::AddressRegisteredAgain { .. } => {}
+                    UserEvent::UserVerifiedEmail { .. } => verifications += 1,
+                    UserEvent::UserEmailChanged { .. } => moves += 1,
+                    UserEvent::UserAddressReleased { .. } => releases += 1,
                     UserEvent::UserRenamed { .. } => renames += 1,
                     UserEvent::UserRequestedPasswordReset { .. } => requests += 1,
                     UserEvent::UserPasswordReset { ended, .. } => resets += usize::from(ended.len() > 5),
@@ -384,6 +470,7 @@ fn histories_are_long_enough_for_sessions_to_give_way_and_to_lapse() {
     assert!(evictions > 10 && lapses > 100, "{evictions}, {lapses}");
     assert!(ends > 100 && renames > 100 && changes > 20, "{ends}, {renames}, {changes}");
     assert!(endings_of_others > 5, "{endings_of_others}");
+    assert!(verifications > 10 && moves > 20 && releases > 5, "{verifications}, {moves}, {releases}");
     assert!(requests > 50 && resets > 10 && disablings > 10, "{requests}, {resets}, {disablings}");
 }
 

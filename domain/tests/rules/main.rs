@@ -2,6 +2,8 @@
 //! stored. `#[cfg(test)]` tells clippy that helpers, too, are tests.
 
 #[cfg(test)]
+mod addresses;
+#[cfg(test)]
 mod decisions;
 #[cfg(test)]
 mod decoding;

@@ -211,7 +211,7 @@ impl Mend {
     }
 
     fn address_of(&self, snapshot: &Snapshot) -> Option<(Identifier, Email)> {
-        let email = &snapshot.user.account()?.email;
+        let email = snapshot.user.account()?.email.as_ref()?;
         Some((self.identifiers.key.email(email), email.clone()))
     }
 

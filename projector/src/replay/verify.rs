@@ -433,19 +433,31 @@ impl Verify {
         identifier: &Identifier,
         user: UserId,
     ) -> Result<bool, Unavailable> {
-        match self.model.log.fold(user).await?.outcome {
-            Ok(snapshot) if identifier_of(identifiers, &snapshot).as_ref() == Some(identifier) => Ok(true),
-            Ok(_) | Err(Broken::Erased) => {
-                let owners = identifiers.find_all(std::slice::from_ref(identifier)).await?;
-                Ok(owners.get(identifier) != Some(&user))
+        for _ in 0..TRIES {
+            let before = match self.model.log.fold(user).await?.outcome {
+                Ok(snapshot) if identifier_of(identifiers, &snapshot).as_ref() == Some(identifier) => {
+                    return Ok(true);
+                }
+                Ok(snapshot) => Some(snapshot.head),
+                Err(Broken::Erased) => None,
+                Err(_) => return Ok(true),
+            };
+            let owners = identifiers.find_all(std::slice::from_ref(identifier)).await?;
+            if owners.get(identifier) != Some(&user) {
+                return Ok(true);
             }
-            Err(_) => Ok(true),
+            // The user may have come back to it between the two looks: with a commit.
+            let after = self.model.log.fold(user).await?.outcome.ok().map(|after| after.head);
+            if after == before {
+                return Ok(false);
+            }
         }
+        Ok(true)
     }
 }
 
 fn identifier_of(identifiers: &Identifiers, snapshot: &Snapshot) -> Option<Identifier> {
-    snapshot.user.account().map(|account| identifiers.key.email(&account.email))
+    snapshot.user.account()?.email.as_ref().map(|email| identifiers.key.email(email))
 }
 
 fn shown(stored: &StoredView) -> Version {

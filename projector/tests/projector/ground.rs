@@ -7,13 +7,14 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Command, CommandId, CredentialId, Email, SessionId, UserId, Version};
+use domain::{Command, CommandId, CredentialId, Email, EmailChange, SessionId, UserId, Version};
 use projector::ReadModel;
 use serde_json::json;
 use storage::keys::ServiceKeys;
 use storage::tables::Tables;
 use storage::{
-    Enclosed, Intent, Lifetimes, Loaded, Parked, Snapshot, Store, View, ViewKeys, Views, WrappingKeys,
+    Enclosed, Guessed, Intent, Lifetimes, Loaded, Parked, Snapshot, Store, View, ViewKeys, Views,
+    WrappingKeys,
 };
 use testkit::Engine;
 use uuid::Uuid;
@@ -123,8 +124,14 @@ impl Ground {
         let snapshot = store.log.fold(user).await.unwrap().outcome.unwrap();
         let credential = snapshot.user.account().unwrap().credential;
         let begun = store.sessions.begin(user, session, None, now()).unwrap();
-        let command =
-            Command::SignIn { email: address(user), credential, attempt: 1, session, ends: begun.ends };
+        let command = Command::SignIn {
+            email: address(user),
+            credential,
+            attempt: 1,
+            session,
+            ends: begun.ends,
+            verified_only: false,
+        };
         let mut loaded = store.load(user).await.unwrap().unwrap();
         self.execute(store, &mut loaded, command, Enclosed::Session(Box::new(begun)), agent).await;
         session
@@ -137,6 +144,40 @@ impl Ground {
     pub(crate) async fn signed_out_by(&self, store: &Store, user: UserId, session: SessionId) {
         let mut loaded = store.load(user).await.unwrap().unwrap();
         self.execute(store, &mut loaded, Command::SignOut { session }, Enclosed::ActingSession, None).await;
+    }
+
+    /// Changes the address, which is the one that users get here, to another.
+    pub(crate) async fn moved(&self, user: UserId, to: &Email) {
+        let session = self.signed_in(user).await;
+        let store = &self.store;
+        let whose = Guessed::Unknown(store.identifiers.key.email(to));
+        let mut loaded = store.load(user).await.unwrap().unwrap();
+        let ends = now() + TimeDelta::hours(24);
+        let command = Command::RequestEmailChange { session, email: to.clone(), ends };
+        let enclosed = Enclosed::MailElsewhere { acting: session, to: whose };
+        self.execute(store, &mut loaded, command, enclosed, None).await;
+        let credential = loaded.snapshot().user.account().unwrap().credential;
+        let change = EmailChange { from: address(user), to: to.clone(), ends };
+        let command = Command::ConfirmEmailChange { change, credential };
+        self.execute(store, &mut loaded, command, Enclosed::Nothing, None).await;
+    }
+
+    /// Somebody registers the address that this user has not verified for a day.
+    pub(crate) async fn yielded(&self, by: UserId) -> UserId {
+        let newcomer = UserId::new(self.id());
+        let mut owner = self.store.load(by).await.unwrap().unwrap();
+        let credential = CredentialId::new(self.id());
+        let intent = Intent {
+            command: Command::Register { email: address(by), name: None, credential },
+            id: CommandId::new(self.id()),
+            at: now() + TimeDelta::hours(25),
+            address: None,
+            agent: None,
+            enclosed: Enclosed::VerifierAndYielded { verifier: Zeroizing::new("$argon2id$".to_owned()), by },
+        };
+        let mut unborn = Loaded::unborn(newcomer).unwrap();
+        self.store.register_instead(&mut unborn, &mut owner, &intent).await.unwrap();
+        newcomer
     }
 
     async fn execute(

@@ -124,7 +124,7 @@ impl<'a> Life<'a> {
                     let read = store.read_acting(person.user, person.home, at_least, now()).await;
                     let snapshot = read.expect("a read failed").expect("the session has not ended");
                     assert!(snapshot.head.version >= promised, "{} of {promised}", snapshot.head.version);
-                    assert_eq!(snapshot.user.account().unwrap().email, address(person.user));
+                    assert_eq!(snapshot.user.account().unwrap().email, Some(address(person.user)));
                     self.reads.fetch_add(1, Ordering::Relaxed);
                 }
             }

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{UserId, Version};
+use domain::{Email, UserId, Version};
 use projector::ReadModel;
 use projector::replay::{Contested, Difference, Finding, Mended, Replay, ReplayError, RestoreReport};
 use storage::tables::Tables;
@@ -263,7 +263,7 @@ async fn the_restored_go_on_and_the_lost_begin_again() {
         let version = restored.model.log.fold(user).await.unwrap().outcome.unwrap().head.version;
         restored.model.catch_up(user, version, now()).await.unwrap();
         let read = restored.store.read_acting(user, session, version, now()).await.unwrap().unwrap();
-        assert_eq!(read.user.account().unwrap().email, address(user));
+        assert_eq!(read.user.account().unwrap().email, Some(address(user)));
     }
     // The count of guesses begins at the last success, which the log knows: none of the free ones is used up.
     let base = 1;
@@ -343,6 +343,35 @@ async fn an_address_that_two_have_is_left_and_told_of() {
     ground.put(&restored.tables.events, gap(&ground, bob).await).await;
     assert_eq!(restored.restore().await.unwrap().mended.contested, contested);
     assert_eq!(restored.owner(bob).await, Some(bob));
+}
+
+#[tokio::test]
+async fn addresses_that_changed_hands_lead_to_whoever_has_them_by_the_log() {
+    let ground = Ground::new().await;
+    let (ada, bob, cyd) = (ground.registered().await, ground.registered().await, ground.registered().await);
+    let before = ground.dump(&ground.tables.identifiers).await;
+    let elsewhere = Email::parse("elsewhere@example.com").unwrap();
+    ground.moved(ada, &elsewhere).await;
+    ground.moved(bob, &address(ada)).await;
+    let newcomer = ground.yielded(cyd).await;
+    let events = ground.dump(&ground.tables.events).await;
+    let after = ground.dump(&ground.tables.identifiers).await;
+
+    let restored = Restored::from(&ground, &events, &before, &[], &[]).await;
+    for report in [restored.dry_run().await.mended, restored.restore().await.unwrap().mended] {
+        assert_eq!(report.identifiers_made, 1, "{report:?}");
+        assert_eq!(report.identifiers_corrected, 2, "{report:?}");
+        assert_eq!((report.identifiers_freed, report.contested_total), (1, 0), "{report:?}");
+    }
+    // As they were, with the ids of the commands that took them.
+    assert_eq!(ground.dump(&restored.tables.identifiers).await, after);
+    assert_eq!(restored.owner(ada).await, Some(bob));
+    assert_eq!(restored.owner(bob).await, None);
+    assert_eq!(restored.owner(cyd).await, Some(newcomer));
+    assert_eq!(restored.store.find(&elsewhere).await.unwrap(), Some(ada));
+    let again = restored.restore().await.unwrap();
+    assert!(again.holds(), "{again:?}");
+    assert_eq!(again.mended, Mended::default());
 }
 
 #[tokio::test]

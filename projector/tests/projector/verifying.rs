@@ -1,5 +1,5 @@
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{FOLD, UserId};
+use domain::{Email, FOLD, UserId};
 use projector::replay::{Difference, Finding, ParkedUser, ParkedUsers, Replay, VerifyReport};
 use storage::Replacing;
 use uuid::Uuid;
@@ -170,6 +170,42 @@ async fn identifiers_are_compared_both_ways() {
             (Some(users[2]), Finding::IdentifierWithoutUser),
             (Some(nobody), Finding::IdentifierWithoutUser),
             (None, Finding::IdentifierMalformed),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn addresses_are_followed_from_user_to_user_both_ways() {
+    let ground = Ground::new().await;
+    let users = ground.many_registered(4).await;
+    ground.caught_up(&users).await;
+    let elsewhere = Email::parse("elsewhere@example.com").unwrap();
+    ground.moved(users[0], &elsewhere).await;
+    ground.moved(users[1], &address(users[0])).await;
+    ground.signed_in(users[2]).await;
+    let newcomer = ground.yielded(users[2]).await;
+    ground.caught_up(&users).await;
+    ground.caught_up(&[newcomer]).await;
+    assert_found(&ground, vec![]).await;
+
+    let identifiers = &ground.tables.identifiers;
+    // Whoever moved on, or yielded, has no address but by their log.
+    ground.put(identifiers, identifier_row(&ground, users[1], users[1])).await;
+    ground.put(identifiers, identifier_row(&ground, users[0], users[0])).await;
+    ground.put(identifiers, identifier_row(&ground, users[2], users[2])).await;
+    let missing = ground.store.identifiers.key.email(&elsewhere);
+    let key = Item::from([("identifier".into(), AttributeValue::S(missing.as_str().to_owned()))]);
+    ground.delete(identifiers, key).await;
+    assert_found(
+        &ground,
+        vec![
+            (Some(users[0]), Finding::IdentifierMissing),
+            (Some(users[1]), Finding::IdentifierOfAnother { found: users[0] }),
+            (Some(newcomer), Finding::IdentifierOfAnother { found: users[2] }),
+            (Some(users[0]), Finding::IdentifierWithoutUser),
+            (Some(users[1]), Finding::IdentifierWithoutUser),
+            (Some(users[2]), Finding::IdentifierWithoutUser),
         ],
     )
     .await;

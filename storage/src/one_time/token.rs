@@ -136,6 +136,11 @@ impl OneTimeToken {
         self.ends <= now.timestamp()
     }
 
+    /// Whether this is its end, in whole seconds.
+    pub const fn ends_at(&self, ends: DateTime<Utc>) -> bool {
+        self.ends == ends.timestamp()
+    }
+
     fn readable(&self) -> [u8; LENGTH] {
         let mut octets = [0; LENGTH];
         let (user, rest) = octets.split_at_mut(16);

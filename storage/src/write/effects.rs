@@ -5,13 +5,13 @@ use aws_sdk_dynamodb::types::{
     ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 use chrono::{DateTime, Utc};
-use domain::{CommandId, CredentialId, SessionId, UserEvent, UserId};
+use domain::{CommandId, CredentialId, Email, SessionId, UserEvent, UserId};
 use zeroize::Zeroizing;
 
 use crate::Store;
 use crate::error::Unavailable;
-use crate::items::{Item, b, n};
-use crate::sessions::{NewSession, Origin, Sessions, mails};
+use crate::items::{Item, b, n, s};
+use crate::sessions::{Guessed, NewSession, Origin, Sessions, mails};
 use crate::vault::{DataKey, Vault};
 
 /// What a command brings along besides its events: secrets, which no event holds.
@@ -21,6 +21,14 @@ pub enum Enclosed {
     Nothing,
     /// The verifier of a new password, a PHC string.
     Verifier(Zeroizing<String>),
+    /// The verifier of a new password, a PHC string, of somebody who registers an address that another one yields in the
+    /// same transaction.
+    VerifierAndYielded {
+        /// The verifier.
+        verifier: Zeroizing<String>,
+        /// Whose the address is until then.
+        by: UserId,
+    },
     /// The session that begins.
     Session(Box<NewSession>),
     /// The session that begins, and a stronger verifier of the password that begins it, a PHC string.
@@ -44,6 +52,14 @@ pub enum Enclosed {
     ActingSession,
     /// The command is given in this session, which goes on and must be alive until then.
     LastingSession(SessionId),
+    /// The command is given in this session, which goes on and must be alive until then, and has a mail sent to an
+    /// address that is not the user's.
+    MailElsewhere {
+        /// The session.
+        acting: SessionId,
+        /// Whose address it is: it counts as a mail to them.
+        to: Guessed,
+    },
 }
 
 /// Names what is enclosed, and shows nothing of it.
@@ -52,11 +68,13 @@ impl fmt::Debug for Enclosed {
         f.write_str(match self {
             Self::Nothing => "Nothing",
             Self::Verifier(_) => "Verifier(…)",
+            Self::VerifierAndYielded { verifier: _, by: _ } => "VerifierAndYielded(…)",
             Self::Session(_) => "Session(…)",
             Self::SessionAndVerifier { session: _, verifier: _, instead_of: _ } => "SessionAndVerifier(…)",
             Self::NewVerifier { verifier: _, acting: _ } => "NewVerifier(…)",
             Self::ActingSession => "ActingSession",
             Self::LastingSession(_) => "LastingSession",
+            Self::MailElsewhere { acting: _, to: _ } => "MailElsewhere(…)",
         })
     }
 }
@@ -68,6 +86,13 @@ const ALIVE: &str = "#expires > :now";
 pub(super) struct Companion {
     pub kind: Kind,
     pub item: TransactWriteItem,
+}
+
+impl Companion {
+    /// An item to be put.
+    pub(super) fn new(kind: Kind, put: Put) -> Self {
+        Self { kind, item: TransactWriteItem::builder().put(put).build() }
+    }
 }
 
 /// What it means when the condition of a companion fails.
@@ -102,8 +127,10 @@ impl Context<'_> {
         for event in events {
             match event {
                 UserEvent::UserRegistered { email, credential, name: _ } => {
-                    let Enclosed::Verifier(phc) = self.enclosed else {
-                        return Err(Unavailable::because("a registration encloses a verifier"));
+                    let (phc, yielding) = match self.enclosed {
+                        Enclosed::Verifier(phc) => (phc, None),
+                        Enclosed::VerifierAndYielded { verifier, by } => (verifier, Some(*by)),
+                        _ => return Err(Unavailable::because("a registration encloses a verifier")),
                     };
                     let vault = Vault::new(
                         self.user,
@@ -113,9 +140,7 @@ impl Context<'_> {
                         (*credential, phc),
                     )?;
                     companions.push(new(Kind::Other, &self.store.log.table, "item", vault.into_item())?);
-                    let identifiers = &self.store.identifiers;
-                    let identifier = identifiers.item(email, self.user, self.command);
-                    companions.push(new(Kind::Identifier, &identifiers.table, "identifier", identifier)?);
+                    companions.push(self.take(email, yielding)?);
                 }
                 UserEvent::UserSignedIn { session: _, ends: _, password: _, evicted, lapsed: _ } => {
                     let (Enclosed::Session(session) | Enclosed::SessionAndVerifier { session, .. }) =
@@ -174,9 +199,83 @@ impl Context<'_> {
                     }
                 }
                 UserEvent::RefreshTokenReused { session } => companions.push(self.end(*session, false)?),
+                UserEvent::UserRequestedEmailVerification { email: _, credential: _, ends: _ } => {
+                    companions.push(self.one_more_mail()?);
+                }
+                UserEvent::UserVerifiedEmail { email: _ } => {}
+                UserEvent::UserRequestedEmailChange { email: _, from: _, credential: _, ends: _ } => {
+                    let Enclosed::MailElsewhere { acting, to } = self.enclosed else {
+                        return Err(Unavailable::because("another address is asked for in a session"));
+                    };
+                    companions.push(self.lives(*acting)?);
+                    companions.push(self.one_more_mail_to(to)?);
+                }
+                UserEvent::UserEmailChanged { from, to } => {
+                    companions.push(self.take(to, None)?);
+                    companions.push(self.let_go(from)?);
+                }
+                UserEvent::AddressRegisteredAgain { email } => {
+                    companions.push(self.one_more_mail()?);
+                    companions.push(self.still_has(email)?);
+                }
+                UserEvent::UserAddressReleased { email: _, ended } => {
+                    for session in ended {
+                        companions.push(self.end(*session, false)?);
+                    }
+                }
             }
         }
         Ok(companions)
+    }
+
+    /// Makes an address lead to the user: on condition that it leads to nobody, or to whoever yields it.
+    fn take(&self, email: &Email, yielding: Option<UserId>) -> Result<Companion, Unavailable> {
+        let identifiers = &self.store.identifiers;
+        let item = identifiers.item(email, self.user, self.command);
+        let Some(other) = yielding else {
+            return new(Kind::Identifier, &identifiers.table, "identifier", item);
+        };
+        let put = Put::builder()
+            .table_name(&identifiers.table)
+            .set_item(Some(item))
+            .condition_expression("#user = :other")
+            .expression_attribute_names("#user", "user")
+            .expression_attribute_values(":other", s(other.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(unbuilt)?;
+        Ok(Companion::new(Kind::Identifier, put))
+    }
+
+    /// Makes an address lead to nobody, on condition that it leads to the user.
+    fn let_go(&self, email: &Email) -> Result<Companion, Unavailable> {
+        let identifiers = &self.store.identifiers;
+        let delete = Delete::builder()
+            .table_name(&identifiers.table)
+            .key("identifier", s(identifiers.key.email(email).as_str()))
+            .condition_expression("#user = :user")
+            .expression_attribute_names("#user", "user")
+            .expression_attribute_values(":user", s(self.user.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(unbuilt)?;
+        Ok(Companion { kind: Kind::Other, item: TransactWriteItem::builder().delete(delete).build() })
+    }
+
+    /// Lets the command take effect only if an address leads to the user.
+    fn still_has(&self, email: &Email) -> Result<Companion, Unavailable> {
+        let identifiers = &self.store.identifiers;
+        let check = ConditionCheck::builder()
+            .table_name(&identifiers.table)
+            .key("identifier", s(identifiers.key.email(email).as_str()))
+            .condition_expression("#user = :user")
+            .expression_attribute_names("#user", "user")
+            .expression_attribute_values(":user", s(self.user.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(unbuilt)?;
+        let item = TransactWriteItem::builder().condition_check(check).build();
+        Ok(Companion { kind: Kind::Other, item })
     }
 
     /// Deletes the row of a session; on condition that it is alive, if the command is given in it.
@@ -220,7 +319,16 @@ impl Context<'_> {
 
     /// Counts a mail that a stranger can have sent to the user, unless there have been too many.
     fn one_more_mail(&self) -> Result<Companion, Unavailable> {
-        let update = mails::one_more(&self.store.sessions.table, &self.user.to_string(), self.now)?;
+        self.one_more_mail_to(&Guessed::User(self.user))
+    }
+
+    /// The same of a mail to an address that is not the user's: it counts as its owner's, or as nobody's.
+    fn one_more_mail_to(&self, whose: &Guessed) -> Result<Companion, Unavailable> {
+        let partition = match whose {
+            Guessed::User(owner) => owner.to_string(),
+            Guessed::Unknown(identifier) => identifier.as_str().to_owned(),
+        };
+        let update = mails::one_more(&self.store.sessions.table, &partition, self.now)?;
         Ok(Companion { kind: Kind::Mails, item: TransactWriteItem::builder().update(update).build() })
     }
 
@@ -260,7 +368,7 @@ pub(super) fn put_new(table: &str, key: &str, item: Item) -> Result<Put, Unavail
 }
 
 fn new(kind: Kind, table: &str, key: &str, item: Item) -> Result<Companion, Unavailable> {
-    Ok(Companion { kind, item: TransactWriteItem::builder().put(put_new(table, key, item)?).build() })
+    Ok(Companion::new(kind, put_new(table, key, item)?))
 }
 
 pub(super) fn unbuilt(error: BuildError) -> Unavailable {

@@ -4,7 +4,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{Command, CommandId, Rejection, UserEvent, UserId, Version, decide};
 
 use super::append::Outcome;
-use super::effects::{Context, Enclosed};
+use super::effects::{Companion, Context, Enclosed};
 use crate::error::{Broken, ReadError, Unavailable};
 use crate::log::{Commit, Metadata, Recorded, Snapshot, StoredCommit};
 use crate::retry::Backoff;
@@ -151,13 +151,23 @@ impl Store {
             | Command::RequestPasswordReset { .. }
             | Command::ResetPassword { .. }
             | Command::DisablePassword { .. }
-            | Command::EndOtherSessions { .. } => Ok(()),
+            | Command::EndOtherSessions { .. }
+            | Command::RequestEmailVerification { .. }
+            | Command::VerifyEmail { .. }
+            | Command::RequestEmailChange { .. }
+            | Command::ConfirmEmailChange { .. }
+            | Command::NoteRegistration { .. }
+            | Command::YieldAddress { .. } => Ok(()),
         }
     }
 
     /// The answer to a command that took effect in an earlier request. What that request made (the user's data key,
     /// ids, times) is in the log, and what this one made is void: nothing may be chained to it.
-    async fn appended_before(&self, loaded: &mut Loaded, version: Version) -> Result<Appended, ExecuteError> {
+    pub(super) async fn appended_before(
+        &self,
+        loaded: &mut Loaded,
+        version: Version,
+    ) -> Result<Appended, ExecuteError> {
         self.freshen(loaded).await?;
         if loaded.snapshot.head.version < version {
             return Err(Unavailable::because("the commit of an earlier try is gone").into());
@@ -172,6 +182,18 @@ impl Store {
         events: Vec<UserEvent>,
         backoff: &mut Backoff,
     ) -> Result<(Outcome, Snapshot), ExecuteError> {
+        self.try_once_with(loaded, intent, events, Vec::new(), backoff).await
+    }
+
+    /// The same, with what else is to be written in the same transaction.
+    pub(super) async fn try_once_with(
+        &self,
+        loaded: &Loaded,
+        intent: &Intent,
+        events: Vec<UserEvent>,
+        also: Vec<Companion>,
+        backoff: &mut Backoff,
+    ) -> Result<(Outcome, Snapshot), ExecuteError> {
         let at = intent.at.trunc_subsecs(3);
         let context = Context {
             store: self,
@@ -183,7 +205,8 @@ impl Store {
             origin: Origin { agent: intent.agent.as_deref(), address: intent.address.as_deref() },
             now: at,
         };
-        let companions = context.companions(&events)?;
+        let mut companions = context.companions(&events)?;
+        companions.extend(also);
         let head = loaded.snapshot.head;
         let commit = Commit {
             user: loaded.user,
@@ -201,7 +224,7 @@ impl Store {
 }
 
 impl Intent {
-    fn metadata(&self) -> Metadata {
+    pub(super) fn metadata(&self) -> Metadata {
         Metadata {
             command: self.command.name().to_owned(),
             address: self.address.clone(),

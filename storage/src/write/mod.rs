@@ -4,6 +4,7 @@ mod append;
 mod effects;
 mod execute;
 mod pretend;
+mod yielding;
 
 pub use effects::Enclosed;
 pub use execute::{Appended, ExecuteError, Intent};

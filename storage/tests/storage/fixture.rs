@@ -284,6 +284,7 @@ pub(crate) fn sign_in(person: &Person, attempt: u64, session: &NewSession) -> In
         attempt,
         session: session.id,
         ends: session.ends,
+        verified_only: false,
     };
     intent(command, Enclosed::Session(Box::new(session.clone())))
 }
