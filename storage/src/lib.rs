@@ -33,8 +33,8 @@ pub use restore::{Cleared, ClearedUpTo, Clearing};
 pub use retry::NO_NEW_TRY_AFTER;
 pub use seal::OpenError;
 pub use sessions::{
-    CountError, Counted, Guessed, Guesses, Lifetimes, ListedSession, NewSession, RefreshToken, Rotation,
-    Session, SessionKeys, Sessions, TokenError,
+    Claimed, CountError, Counted, Guessed, Guesses, Lifetimes, ListedSession, MailClaim, MailClaims,
+    NewSession, RefreshToken, Rotation, Session, SessionKeys, Sessions, TokenError,
 };
 pub use store::{Loaded, Store};
 pub use vault::{DataKey, Vault, VerifierKeys, WrappingKeys, is_vault};

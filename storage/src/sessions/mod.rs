@@ -1,8 +1,9 @@
-//! Sessions: one row each, with the tags of its refresh tokens and its ends; and the counts of guesses, which lie
-//! beside them.
+//! Sessions: one row each, with the tags of its refresh tokens and its ends; and the counts of guesses and the claims
+//! of mails, which lie beside them.
 
 mod guesses;
 mod list;
+mod mail_claims;
 mod row;
 mod token;
 
@@ -19,6 +20,7 @@ use domain::{SessionId, UserId};
 pub use guesses::{CountError, Counted, Guessed, Guesses};
 pub use list::ListedSession;
 pub(crate) use list::Origin;
+pub use mail_claims::{Claimed, MailClaim, MailClaims};
 pub use row::Session;
 pub(crate) use row::{Row, sort_key};
 pub use token::{RefreshToken, TokenError};

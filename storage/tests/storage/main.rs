@@ -24,6 +24,8 @@ mod log;
 #[cfg(test)]
 mod log_size;
 #[cfg(test)]
+mod mails;
+#[cfg(test)]
 mod mutations;
 #[cfg(test)]
 mod outcomes;
