@@ -3,9 +3,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use command_api::Clock;
 use projector::ReadModel;
 use projector::replay::Replay;
-use storage::keys::{KeyFileError, ServiceKeys};
+use storage::keys::{KeyFileError, KeySource, KeysError, LiveKeys, ServiceKeys};
 use storage::tables::Tables;
 use storage::{IdentifierKey, Identifiers, Lifetimes, SessionKeys, Sessions, ViewKeys, WrappingKeys};
 
@@ -25,7 +26,7 @@ pub(crate) struct Place {
     pub client: Client,
     pub streams: aws_sdk_dynamodbstreams::Client,
     pub tables: Tables,
-    pub keys: ServiceKeys,
+    pub keys: LiveKeys,
     /// The folder with everything that is kept besides tables.
     pub folder: PathBuf,
     engine: Option<LocalEngine>,
@@ -61,7 +62,7 @@ pub enum PlaceError {
     Engine(#[from] EngineError),
     /// The service keys cannot be used.
     #[error(transparent)]
-    Keys(#[from] KeyFileError),
+    Keys(#[from] KeysError),
     /// The tables cannot be created.
     #[error(transparent)]
     Tables(#[from] storage::tables::CreateTablesError),
@@ -79,7 +80,8 @@ impl Place {
         if LocalEngine::has_data(&args.data) && !keys_file.exists() {
             return Err(PlaceError::KeysMissing(args.data.clone()));
         }
-        let keys = ServiceKeys::open_or_create(&keys_file)?;
+        ServiceKeys::open_or_create(&keys_file).map_err(KeysError::File)?;
+        let keys = keys_in(keys_file).await?;
         let place = match &args.endpoint {
             None => Self::local(LocalEngine::open(&args.data).await?, keys, &args.data),
             Some(endpoint) => {
@@ -100,8 +102,8 @@ impl Place {
     pub(crate) async fn in_memory() -> Result<Self, PlaceError> {
         let temporary =
             tempfile::tempdir().map_err(|error| PlaceError::Folder(std::env::temp_dir(), error))?;
-        let keys = ServiceKeys::random().map_err(|_| KeyFileError::NoRandomness)?;
-        let mut place = Self::local(LocalEngine::memory().await?, keys, temporary.path());
+        let keys = ServiceKeys::random().map_err(|_| KeysError::File(KeyFileError::NoRandomness))?;
+        let mut place = Self::local(LocalEngine::memory().await?, (&keys).into(), temporary.path());
         place.temporary = Some(temporary);
         Ok(place)
     }
@@ -117,7 +119,7 @@ impl Place {
             (true, false) if args.endpoint.is_some() => {}
             (_, false) => return Err(PlaceError::Nothing(args.data.clone())),
         }
-        let keys = ServiceKeys::open(&keys_file)?;
+        let keys = keys_in(keys_file).await?;
         let place = match &args.endpoint {
             None => {
                 let waiting = || {
@@ -152,7 +154,7 @@ impl Place {
         }
     }
 
-    fn local(engine: LocalEngine, keys: ServiceKeys, folder: &Path) -> Self {
+    fn local(engine: LocalEngine, keys: LiveKeys, folder: &Path) -> Self {
         Self {
             client: engine.client(),
             streams: engine.streams_client(),
@@ -164,7 +166,7 @@ impl Place {
         }
     }
 
-    async fn remote(endpoint: &str, keys: ServiceKeys, folder: &Path) -> Result<Self, PlaceError> {
+    async fn remote(endpoint: &str, keys: LiveKeys, folder: &Path) -> Result<Self, PlaceError> {
         let client = clients::tables(endpoint);
         let answer = client.list_tables().limit(1).send().await;
         answer.map_err(|error| PlaceError::Endpoint(endpoint.to_owned(), error.into()))?;
@@ -229,4 +231,10 @@ impl Place {
             tracing::warn!(%error, "a temporary folder is left behind");
         }
     }
+}
+
+/// The keys in this file, read again while they are in use.
+async fn keys_in(path: PathBuf) -> Result<LiveKeys, KeysError> {
+    let clock = Clock::system();
+    KeySource::File(path).open(move || clock.now()).await
 }

@@ -1,5 +1,4 @@
-use std::path::PathBuf;
-
+use storage::keys::{KeySetting, KeySettingError};
 use storage::tables::{MissingTables, Tables};
 
 use crate::passwords::{HashParams, ParamsError};
@@ -9,8 +8,8 @@ use crate::passwords::{HashParams, ParamsError};
 pub struct Config {
     /// The tables: `ANNALS_EVENTS_TABLE`, `ANNALS_IDENTIFIERS_TABLE`, `ANNALS_VIEWS_TABLE`, `ANNALS_SESSIONS_TABLE`.
     pub tables: Tables,
-    /// The file with the service keys: `ANNALS_KEYS_FILE`.
-    pub keys: PathBuf,
+    /// Where the service keys are: `ANNALS_KEYS_FILE` or `ANNALS_KEYS_PREFIX`.
+    pub keys: KeySetting,
     /// The URL of the service: `ANNALS_ISSUER`.
     pub issuer: String,
     /// The cost of a password hash: `ANNALS_ARGON2`, as `m=19456,t=2,p=1`; the minimum unless it is set.
@@ -23,6 +22,9 @@ pub enum ConfigError {
     /// Names of tables are missing.
     #[error(transparent)]
     Tables(#[from] MissingTables),
+    /// It is not said where the service keys are.
+    #[error(transparent)]
+    Keys(#[from] KeySettingError),
     /// A setting is missing or empty.
     #[error("not set: {0}")]
     Missing(&'static str),
@@ -44,7 +46,7 @@ impl Config {
         let setting = |name: &'static str| {
             lookup(name).filter(|value| !value.is_empty()).ok_or(ConfigError::Missing(name))
         };
-        let keys = setting("ANNALS_KEYS_FILE")?.into();
+        let keys = KeySetting::from_settings(&lookup)?;
         let issuer = setting("ANNALS_ISSUER")?;
         let host = issuer.strip_prefix("https://").ok_or(ConfigError::Issuer)?;
         if host.is_empty() || host.contains(['/', '?', '#', ' ']) {
@@ -63,6 +65,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use storage::keys::{KeySetting, KeySettingError};
+
     use super::{Config, ConfigError};
 
     fn read(changes: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -84,7 +88,16 @@ mod tests {
     fn what_is_missing_or_malformed_is_named() {
         assert!(read(&[]).is_ok());
         assert!(matches!(read(&[("ANNALS_VIEWS_TABLE", "")]), Err(ConfigError::Tables(_))));
-        assert_eq!(read(&[("ANNALS_KEYS_FILE", "")]), Err(ConfigError::Missing("ANNALS_KEYS_FILE")));
+        let keys = |changes: &[_]| read(changes).map(|config| config.keys);
+        assert_eq!(keys(&[("ANNALS_KEYS_FILE", "")]), Err(ConfigError::Keys(KeySettingError::Missing)));
+        let prefix = ("ANNALS_KEYS_PREFIX", "/annals/stack/keys");
+        assert_eq!(keys(&[prefix]), Err(ConfigError::Keys(KeySettingError::Both)));
+        let below = KeySetting::Prefix("/annals/stack/keys/".to_owned());
+        assert_eq!(keys(&[("ANNALS_KEYS_FILE", ""), prefix]), Ok(below));
+        for wrong in ["annals/keys", "/", "//", "/annals//keys/", "/annals/keys with/blanks"] {
+            let wrong = keys(&[("ANNALS_KEYS_FILE", ""), ("ANNALS_KEYS_PREFIX", wrong)]);
+            assert_eq!(wrong, Err(ConfigError::Keys(KeySettingError::Prefix)));
+        }
         for issuer in
             ["http://accounts.example.com", "https://", "https://a.example/", "accounts.example.com"]
         {

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use command_api::passwords::PasswordHasher;
 use command_api::{Clock, Config, Service, router};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use storage::keys::ServiceKeys;
 use storage::{Lifetimes, Store};
 
 #[tokio::main]
@@ -33,13 +32,18 @@ async fn serve() -> Result<(), Error> {
 
 async fn service() -> Result<Service, Error> {
     let config = Config::read(|name| std::env::var(name).ok())?;
-    let keys = ServiceKeys::open(&config.keys)?;
+    let clock = Clock::system();
+    let now = {
+        let clock = clock.clone();
+        move || clock.now()
+    };
+    let aws = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
+    let keys = config.keys.source(&aws).open(now).await?;
     // One request at a time comes to a function, and so one hash.
     let passwords = PasswordHasher::new(config.argon2, keys.pepper.clone(), 1)?;
-    let aws = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
     let store = Store::new(&storage::client(&aws), &config.tables, &keys, Lifetimes::default());
     // What the first request would wait for is paid before there is one.
     let (warm, ()) = tokio::join!(passwords.warm(), store.warm());
     warm?;
-    Ok(Service::new(store, passwords, &keys, config.issuer, Clock::system())?)
+    Ok(Service::new(store, passwords, &keys, config.issuer, clock)?)
 }

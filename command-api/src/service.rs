@@ -2,7 +2,7 @@ use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 use chrono::{DateTime, Utc};
 use storage::Store;
-use storage::keys::ServiceKeys;
+use storage::keys::LiveKeys;
 use uuid::{Builder, Uuid};
 
 use crate::clock::Clock;
@@ -31,11 +31,12 @@ impl Service {
     pub fn new(
         store: Store,
         passwords: PasswordHasher,
-        keys: &ServiceKeys,
+        keys: impl Into<LiveKeys>,
         issuer: String,
         clock: Clock,
     ) -> Result<Self, SigningError> {
-        let tokens = AccessTokens::new(&keys.signing, issuer.clone(), issuer.clone(), CLIENT_ID.to_owned())?;
+        let tokens =
+            AccessTokens::new(keys.into().signing, issuer.clone(), issuer.clone(), CLIENT_ID.to_owned())?;
         Ok(Self { store, passwords, tokens, issuer, clock })
     }
 }

@@ -1,21 +1,15 @@
-use std::path::PathBuf;
-
 use aws_config::BehaviorVersion;
-use storage::keys::{KeyFileError, ServiceKeys};
+use chrono::{DateTime, Utc};
+use storage::keys::{KeySetting, KeySettingError, KeysError};
 use storage::tables::{MissingTables, Tables};
-use storage::{ViewKeys, WrappingKeys};
 
 use crate::ReadModel;
-
-/// Where the service keys are.
-const KEYS_FILE: &str = "ANNALS_KEYS_FILE";
 
 /// The settings of the projector, read once.
 #[derive(Debug)]
 pub struct Config {
     tables: Tables,
-    wrapping: WrappingKeys,
-    views: ViewKeys,
+    keys: KeySetting,
 }
 
 /// Why the projector cannot start.
@@ -25,30 +19,30 @@ pub enum ConfigError {
     #[error(transparent)]
     Tables(#[from] MissingTables),
     /// It is not said where the service keys are.
-    #[error("not set: {KEYS_FILE}")]
-    NoKeys,
+    #[error(transparent)]
+    NoKeys(#[from] KeySettingError),
     /// The service keys cannot be used.
-    #[error("{KEYS_FILE}: {0}")]
-    Keys(#[from] KeyFileError),
+    #[error("{0}: {1}")]
+    Keys(&'static str, #[source] KeysError),
 }
 
 impl Config {
-    /// The settings that `setting` finds: the names of the tables, and `ANNALS_KEYS_FILE`, the path of the file of
-    /// service keys, of which only those that open commits and views are kept.
+    /// The settings that `setting` finds: the names of the tables, and where the service keys are (`ANNALS_KEYS_FILE` or
+    /// `ANNALS_KEYS_PREFIX`).
     pub fn from_settings(setting: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let tables = Tables::from_settings(&setting)?;
-        let path = setting(KEYS_FILE).filter(|path| !path.is_empty()).ok_or(ConfigError::NoKeys)?;
-        let keys = ServiceKeys::open(&PathBuf::from(path))?;
-        Ok(Self {
-            tables,
-            wrapping: WrappingKeys::new(keys.deployment.clone(), keys.wrapping),
-            views: ViewKeys::new(keys.deployment, keys.views),
-        })
+        Ok(Self { tables, keys: KeySetting::from_settings(&setting)? })
     }
 
-    /// The read model in these tables, reached with the region and credentials of the environment.
-    pub async fn read_model(self) -> ReadModel {
+    /// The read model in these tables, reached with the region and credentials of the environment. Of the service keys
+    /// only those that open commits and views are kept, and read again by this clock.
+    pub async fn read_model(
+        self,
+        now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
+    ) -> Result<ReadModel, ConfigError> {
         let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        ReadModel::new(&storage::client(&sdk), &self.tables, self.wrapping, self.views)
+        let keys = self.keys.source(&sdk).open_for_projection(now).await;
+        let keys = keys.map_err(|error| ConfigError::Keys(self.keys.name(), error))?;
+        Ok(ReadModel::new(&storage::client(&sdk), &self.tables, keys.wrapping, keys.views))
     }
 }

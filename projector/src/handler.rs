@@ -28,6 +28,7 @@ struct Named {
 /// and all that follow it again. A user whose log cannot be read is parked and holds nobody up; nor does a commit that
 /// is named and gone.
 pub async fn handle(model: &ReadModel, event: Event, now: DateTime<Utc>) -> DynamoDbEventResponse {
+    model.log.refresh_keys().await;
     let mut response = DynamoDbEventResponse::default();
     let named = named(&event.records);
     if let Some(earliest) = catch_up_all(model, named, now).await {

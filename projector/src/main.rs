@@ -21,7 +21,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Error> {
-    let model = Config::from_settings(|key| std::env::var(key).ok())?.read_model().await;
+    let model = Config::from_settings(|key| std::env::var(key).ok())?.read_model(Utc::now).await?;
     model.warm().await;
     let model = &model;
     run(service_fn(|event: LambdaEvent<_>| async {

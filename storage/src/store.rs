@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::error::{Broken, ReadError, Unavailable};
 use crate::identifiers::{IdentifierKey, Identifiers};
 use crate::items::{Item, Wanted, batch_get, text};
-use crate::keys::ServiceKeys;
+use crate::keys::LiveKeys;
 use crate::log::{EventLog, Snapshot, key};
 use crate::retry::NO_NEW_TRY_AFTER;
 use crate::sessions::{Guesses, Lifetimes, Session, SessionKeys, Sessions};
@@ -69,7 +69,8 @@ impl Loaded {
 
 impl Store {
     /// The store of a deployment, with all its keys.
-    pub fn new(client: &Client, tables: &Tables, keys: &ServiceKeys, lifetimes: Lifetimes) -> Self {
+    pub fn new(client: &Client, tables: &Tables, keys: impl Into<LiveKeys>, lifetimes: Lifetimes) -> Self {
+        let keys = keys.into();
         let deployment = || keys.deployment.clone();
         Self {
             client: client.clone(),
@@ -104,6 +105,11 @@ impl Store {
     #[must_use]
     pub fn with_no_new_try_after(self, no_new_try_after: Duration) -> Self {
         Self { no_new_try_after, ..self }
+    }
+
+    /// Has the keys of the process read again if they are old: to be called whenever a request or an invocation begins.
+    pub async fn refresh_keys(&self) {
+        self.log.refresh_keys().await;
     }
 
     /// Opens the connection that the first request would otherwise wait for. Whether anything is found, or whether it

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Broken, Unavailable};
 use crate::items::{Item, b, octets, s, text};
-use crate::keys::{KeyId, Ring, Secret};
+use crate::keys::{KeyId, LiveRing, Secret};
 use crate::log::key;
 use crate::seal::{Binding, Purpose, open, seal, user_key};
 
@@ -27,14 +27,14 @@ pub fn is_vault(sort_key: &str) -> bool {
 #[derive(Debug, Clone)]
 pub struct WrappingKeys {
     pub(crate) deployment: String,
-    ring: Ring<Secret>,
+    pub(crate) ring: LiveRing<Secret>,
 }
 
 /// What seals verifiers.
 #[derive(Debug, Clone)]
 pub struct VerifierKeys {
     deployment: String,
-    ring: Ring<Secret>,
+    ring: LiveRing<Secret>,
 }
 
 /// A user's vault, as it lies in the table.
@@ -80,8 +80,8 @@ impl DataKey {
 
 impl WrappingKeys {
     /// The keys of this deployment.
-    pub const fn new(deployment: String, ring: Ring<Secret>) -> Self {
-        Self { deployment, ring }
+    pub fn new(deployment: String, ring: impl Into<LiveRing<Secret>>) -> Self {
+        Self { deployment, ring: ring.into() }
     }
 
     const fn binding(&self, user: UserId) -> Binding<'_> {
@@ -96,13 +96,13 @@ impl WrappingKeys {
 
     fn wrap(&self, user: UserId, key: &DataKey) -> Result<Vec<u8>, Unavailable> {
         let (id, wrapping) = self.ring.current();
-        let wrapping = user_key(wrapping, Purpose::DataKey, user)?;
-        Ok(seal((id, &wrapping), &self.binding(user), key.key.expose())?)
+        let wrapping = user_key(&wrapping, Purpose::DataKey, user)?;
+        Ok(seal((&id, &wrapping), &self.binding(user), key.key.expose())?)
     }
 
     /// Opens the data key in a vault.
     pub(crate) fn unwrap(&self, vault: &Vault) -> Result<DataKey, Broken> {
-        let wrapping = |id: &KeyId| user_key(self.ring.get(id)?, Purpose::DataKey, vault.user).ok();
+        let wrapping = |id: &KeyId| user_key(&self.ring.get(id)?, Purpose::DataKey, vault.user).ok();
         let plain = open(&vault.data_key, wrapping, &self.binding(vault.user)).map_err(Broken::DataKey)?;
         let plain = Zeroizing::new(plain);
         let key = <[u8; 32]>::try_from(plain.as_slice()).map_err(|_| Broken::Attribute("data_key"))?;
@@ -112,20 +112,20 @@ impl WrappingKeys {
 
 impl VerifierKeys {
     /// The keys of this deployment.
-    pub const fn new(deployment: String, ring: Ring<Secret>) -> Self {
-        Self { deployment, ring }
+    pub fn new(deployment: String, ring: impl Into<LiveRing<Secret>>) -> Self {
+        Self { deployment, ring: ring.into() }
     }
 
     fn seal(&self, user: UserId, credential: CredentialId, phc: &str) -> Result<Vec<u8>, Unavailable> {
         let (id, key) = self.ring.current();
-        let key = user_key(key, Purpose::Verifier, user)?;
+        let key = user_key(&key, Purpose::Verifier, user)?;
         let also: &[&[u8]] = &[credential.as_bytes()];
-        Ok(seal((id, &key), &self.binding(user, also), phc.as_bytes())?)
+        Ok(seal((&id, &key), &self.binding(user, also), phc.as_bytes())?)
     }
 
     /// Opens the verifier of a vault, a PHC string.
     pub fn open(&self, vault: &Vault) -> Result<Zeroizing<String>, Broken> {
-        let key = |id: &KeyId| user_key(self.ring.get(id)?, Purpose::Verifier, vault.user).ok();
+        let key = |id: &KeyId| user_key(&self.ring.get(id)?, Purpose::Verifier, vault.user).ok();
         let also: &[&[u8]] = &[vault.credential.as_bytes()];
         let plain = open(&vault.verifier, key, &self.binding(vault.user, also)).map_err(Broken::Verifier)?;
         String::from_utf8(plain).map(Zeroizing::new).map_err(|_| Broken::Attribute("verifier"))

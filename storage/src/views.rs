@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Unavailable;
 use crate::items::{Item, PAGE, Wanted, b, batch_get, n, number, octets, s, text};
-use crate::keys::{KeyId, Ring, Secret};
+use crate::keys::{KeyId, LiveRing, Secret};
 use crate::log::{CommitHash, Head, Snapshot};
 use crate::parking::{Parked, mark, marks};
 use crate::seal::{Binding, Purpose, open, seal, user_key};
@@ -22,7 +22,7 @@ use crate::seal::{Binding, Purpose, open, seal, user_key};
 #[derive(Debug, Clone)]
 pub struct ViewKeys {
     deployment: String,
-    ring: Ring<Secret>,
+    ring: LiveRing<Secret>,
 }
 
 /// The views table.
@@ -116,8 +116,8 @@ struct Document<U> {
 
 impl ViewKeys {
     /// The keys of this deployment.
-    pub const fn new(deployment: String, ring: Ring<Secret>) -> Self {
-        Self { deployment, ring }
+    pub fn new(deployment: String, ring: impl Into<LiveRing<Secret>>) -> Self {
+        Self { deployment, ring: ring.into() }
     }
 }
 
@@ -243,7 +243,7 @@ impl Views {
     }
 
     fn open_document(&self, user: UserId, version: Version, item: &Item) -> Option<Snapshot> {
-        let key = |id: &KeyId| user_key(self.keys.ring.get(id)?, Purpose::View, user).ok();
+        let key = |id: &KeyId| user_key(&self.keys.ring.get(id)?, Purpose::View, user).ok();
         let sealed = octets(item, "sealed").ok()?;
         let plain = self.bound(user, version, |binding| open(sealed, key, binding)).ok()?;
         let document: Document<User> = serde_json::from_slice(&plain).ok()?;
@@ -277,8 +277,8 @@ impl Views {
         let document = Document { user: &snapshot.user, head: STANDARD_NO_PAD.encode(snapshot.head.hash.0) };
         let plain = serde_json::to_vec(&document).map_err(|error| Unavailable(Box::new(error)))?;
         let (id, secret) = self.keys.ring.current();
-        let secret = user_key(secret, Purpose::View, user)?;
-        let sealed = self.bound(user, version, |binding| seal((id, &secret), binding, &plain))?;
+        let secret = user_key(&secret, Purpose::View, user)?;
+        let sealed = self.bound(user, version, |binding| seal((&id, &secret), binding, &plain))?;
         let request = self
             .client
             .put_item()

@@ -4,7 +4,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::{constant_time, rand};
 use domain::{NewPassword, PresentedPassword};
 use phc::Salt;
-use storage::keys::{KeyId, Ring, Secret};
+use storage::keys::{KeyId, LiveRing, Secret};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
@@ -76,10 +76,10 @@ pub enum HashError {
 /// themselves, and a request cancelled before has taken nothing.
 pub struct PasswordHasher {
     params: HashParams,
-    peppers: Ring<Secret>,
+    peppers: LiveRing<Secret>,
     pool: Arc<Pool>,
     places: Semaphore,
-    decoy: Zeroizing<String>,
+    decoy: (Salt, Hash),
 }
 
 /// A place among the requests that hash or wait for it, until this is dropped.
@@ -89,7 +89,11 @@ impl PasswordHasher {
     /// A hasher of this cost, with `parallel` buffers of `params.memory_kib` each, reserved here and now. It takes any
     /// parameters that the algorithm takes and that are not above the maximum ([`HashParams::is_above_maximum`]);
     /// whether to warn of weak ones or refuse them is for the caller to say ([`HashParams::is_below_minimum`]).
-    pub fn new(params: HashParams, peppers: Ring<Secret>, parallel: usize) -> Result<Self, HasherError> {
+    pub fn new(
+        params: HashParams,
+        peppers: impl Into<LiveRing<Secret>>,
+        parallel: usize,
+    ) -> Result<Self, HasherError> {
         let blocks = params.checked()?.block_count();
         if params.is_above_maximum() {
             return Err(HasherError::TooCostly(params));
@@ -100,10 +104,10 @@ impl PasswordHasher {
         let mut hash = Zeroizing::new([0; OUTPUT]);
         rand::fill(&mut salt).and_then(|()| rand::fill(&mut *hash)).map_err(|_| HasherError::NoRandomness)?;
         let salt = Salt::new(&salt).map_err(|_| HasherError::Decoy(HashError::Malformed))?;
-        let decoy = Verifier { params, pepper: peppers.current().0.clone(), salt, hash };
-        let decoy = decoy.write().map_err(HasherError::Decoy)?;
         let places = Semaphore::new(usize::from(count) * (1 + WAITING_PER_BUFFER));
-        Ok(Self { params, peppers, pool, places, decoy })
+        let hasher = Self { params, peppers: peppers.into(), pool, places, decoy: (salt, hash) };
+        hasher.decoy().map_err(HasherError::Decoy)?;
+        Ok(hasher)
     }
 
     /// A place for a request that is going to hash, unless there are too many already: one for each buffer and 64
@@ -127,7 +131,7 @@ impl PasswordHasher {
     ) -> Result<Option<Zeroizing<String>>, HashError> {
         let verifier = Verifier::read(phc)?;
         let weaker = self.params.beyond(verifier.params).is_some();
-        if !weaker && verifier.pepper == *self.peppers.current().0 {
+        if !weaker && verifier.pepper == self.peppers.current().0 {
             return Ok(None);
         }
         self.hash_octets(password.as_bytes(), salt).await.map(Some)
@@ -136,9 +140,9 @@ impl PasswordHasher {
     async fn hash_octets(&self, password: &[u8], salt: [u8; 16]) -> Result<Zeroizing<String>, HashError> {
         let salt = Salt::new(&salt).map_err(|_| HashError::Malformed)?;
         let (pepper, secret) = self.peppers.current();
-        let hash = Input::new(password, secret, salt, self.params)?;
+        let hash = Input::new(password, &secret, salt, self.params)?;
         let hash = self.run(move |loan| hash.compute(loan)).await?;
-        Verifier { params: self.params, pepper: pepper.clone(), salt, hash }.write()
+        Verifier { params: self.params, pepper, salt, hash }.write()
     }
 
     /// Whether this is the password of a verifier: at the verifier's own cost and with the pepper that it names.
@@ -152,16 +156,16 @@ impl PasswordHasher {
         let password = password.as_bytes();
         let (_, current) = self.peppers.current();
         if verifier.params.is_above_maximum() {
-            let decoy = Input::new(password, current, verifier.salt, self.params)?;
+            let decoy = Input::new(password, &current, verifier.salt, self.params)?;
             self.run(move |loan| decoy.compute(loan)).await?;
             return Err(HashError::TooCostly(verifier.params));
         }
         let Some(secret) = self.peppers.get(&verifier.pepper) else {
             return Err(HashError::UnknownPepper(verifier.pepper));
         };
-        let hash = Input::new(password, secret, verifier.salt, verifier.params)?;
+        let hash = Input::new(password, &secret, verifier.salt, verifier.params)?;
         let rest = self.params.beyond(verifier.params);
-        let rest = rest.map(|rest| Input::new(password, secret, verifier.salt, rest)).transpose()?;
+        let rest = rest.map(|rest| Input::new(password, &secret, verifier.salt, rest)).transpose()?;
         self.run(move |loan| {
             let good = constant_time::verify_slices_are_equal(&*hash.compute(loan)?, &*verifier.hash).is_ok();
             if let Some(rest) = rest.filter(|_| !good) {
@@ -174,8 +178,9 @@ impl PasswordHasher {
 
     /// A verifier of no password, to verify against where there is no user: as costly as one that
     /// [`Self::hash`] makes now. Its hash is 256 random bits.
-    pub fn decoy(&self) -> &str {
-        &self.decoy
+    pub fn decoy(&self) -> Result<Zeroizing<String>, HashError> {
+        let ((salt, hash), (pepper, _)) = (&self.decoy, self.peppers.current());
+        Verifier { params: self.params, pepper, salt: *salt, hash: hash.clone() }.write()
     }
 
     /// The work of all hashes so far, in KiB of memory times passes.

@@ -77,7 +77,7 @@ impl Candidate {
     ) -> Result<bool, Problem> {
         match self.loaded.as_ref().and_then(Loaded::vault) {
             Some(vault) => opens(service, self.user, password, &service.store.verifier(vault)?).await,
-            None => opens(service, self.user, password, service.passwords.decoy()).await,
+            None => opens(service, self.user, password, &service.passwords.decoy()?).await,
         }
     }
 }

@@ -17,6 +17,9 @@ mod well_known;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::get;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -47,6 +50,14 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/openapi.json", get(async move || document.clone()))
         .fallback(async || Problem::NotFound)
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .layer(from_fn_with_state(Arc::clone(&service), with_the_keys_of_now))
         .with_state(service);
     wrap(routes, clock)
+}
+
+/// Has the service keys read again, if they are old, before the request is looked at. On Lambda nothing runs between
+/// requests.
+async fn with_the_keys_of_now(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    service.store.refresh_keys().await;
+    next.run(request).await
 }

@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use domain::{SessionId, UserId};
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use serde::Serialize;
-use storage::keys::{KeyId, Ring, SigningSecret};
+use storage::keys::{KeyId, LiveRing, Ring, SigningSecret};
 use uuid::Uuid;
 
 use super::verify::{TokenError, Verified, Verifier};
@@ -44,11 +46,18 @@ pub struct AccessClaims {
 
 /// Issues and verifies access tokens.
 pub struct AccessTokens {
-    header: Header,
-    signing: EncodingKey,
+    signing: LiveRing<SigningSecret>,
+    prepared: ArcSwap<Prepared>,
     client_id: String,
-    jwks: JwkSet,
     verifier: Verifier,
+}
+
+/// The keys of a ring as they are used.
+struct Prepared {
+    /// What they were made of.
+    ring: Arc<Ring<SigningSecret>>,
+    keys: BTreeMap<String, DecodingKey>,
+    jwks: JwkSet,
 }
 
 /// The claims as they stand in the token. [RFC 9068, section 2.2]
@@ -68,25 +77,34 @@ struct Claims<'a> {
 impl AccessTokens {
     /// Tokens of this issuer for this audience and client: signed with the current key of the ring, verified with any.
     pub fn new(
-        signing: &Ring<SigningSecret>,
+        signing: impl Into<LiveRing<SigningSecret>>,
         issuer: String,
         audience: String,
         client_id: String,
     ) -> Result<Self, SigningError> {
-        let mut keys = BTreeMap::new();
-        let mut jwks = JwkSet { keys: Vec::new() };
-        for (id, secret) in signing.iter() {
-            let unusable = |error| SigningError::Key(id.clone(), error);
-            let jwk = public(id, secret).map_err(unusable)?;
-            keys.insert(id.as_str().to_owned(), DecodingKey::from_jwk(&jwk).map_err(unusable)?);
-            jwks.keys.push(jwk);
+        let signing = signing.into();
+        let prepared = ArcSwap::from_pointee(Prepared::of(signing.load())?);
+        Ok(Self { signing, prepared, client_id, verifier: Verifier { issuer, audience } })
+    }
+
+    /// The keys of the ring as it is now. Those that were prepared stay if it holds one that cannot be used.
+    fn prepared(&self) -> Arc<Prepared> {
+        let ring = self.signing.load();
+        let prepared = self.prepared.load_full();
+        if Arc::ptr_eq(&prepared.ring, &ring) {
+            return prepared;
         }
-        let (id, secret) = signing.current();
-        let mut header = Header::new(Algorithm::ES256);
-        header.typ = Some(TYPE.to_owned());
-        header.kid = Some(id.as_str().to_owned());
-        let signing = EncodingKey::from_ec_der(secret.expose_pkcs8());
-        Ok(Self { header, signing, client_id, jwks, verifier: Verifier { keys, issuer, audience } })
+        match Prepared::of(ring) {
+            Ok(anew) => {
+                let anew = Arc::new(anew);
+                self.prepared.store(Arc::clone(&anew));
+                anew
+            }
+            Err(error) => {
+                tracing::error!(%error, "the signing keys could not be prepared; the old ones stay");
+                prepared
+            }
+        }
     }
 
     /// A new token, good for [`LIFETIME_SECONDS`].
@@ -103,18 +121,43 @@ impl AccessTokens {
             sid: claims.session,
             auth_time: claims.auth_time.timestamp(),
         };
-        jsonwebtoken::encode(&self.header, &claims, &self.signing).map_err(SigningError::Token)
+        let (id, secret) = self.signing.current();
+        let mut header = Header::new(Algorithm::ES256);
+        header.typ = Some(TYPE.to_owned());
+        header.kid = Some(id.as_str().to_owned());
+        let key = EncodingKey::from_ec_der(secret.expose_pkcs8());
+        jsonwebtoken::encode(&header, &claims, &key).map_err(SigningError::Token)
     }
 
     /// Who bears a token, if it is one of ours and good now. Whether its session has ended, only the session's row
     /// tells.
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Verified, TokenError> {
-        self.verifier.verify(token, now)
+        match self.verifier.verify(token, &self.prepared().keys, now) {
+            // Its key may have been made since the ring was read.
+            Err(TokenError::UnknownKey) if self.signing.again() => {
+                self.verifier.verify(token, &self.prepared().keys, now)
+            }
+            verified => verified,
+        }
     }
 
     /// The public keys of the ring, the current one first, as a JWK Set. [RFC 7517]
-    pub const fn jwks(&self) -> &JwkSet {
-        &self.jwks
+    pub fn jwks(&self) -> JwkSet {
+        self.prepared().jwks.clone()
+    }
+}
+
+impl Prepared {
+    fn of(ring: Arc<Ring<SigningSecret>>) -> Result<Self, SigningError> {
+        let mut keys = BTreeMap::new();
+        let mut jwks = JwkSet { keys: Vec::new() };
+        for (id, secret) in ring.iter() {
+            let unusable = |error| SigningError::Key(id.clone(), error);
+            let jwk = public(id, secret).map_err(unusable)?;
+            keys.insert(id.as_str().to_owned(), DecodingKey::from_jwk(&jwk).map_err(unusable)?);
+            jwks.keys.push(jwk);
+        }
+        Ok(Self { ring, keys, jwks })
     }
 }
 

@@ -147,7 +147,7 @@ fn a_token_signed_with_the_public_key_as_a_shared_secret_is_refused() {
         &STANDARD.encode(der.as_ref())[..64],
         &STANDARD.encode(der.as_ref())[64..]
     );
-    let jwks = serde_json::to_string(forger.tokens.jwks()).unwrap();
+    let jwks = serde_json::to_string(&forger.tokens.jwks()).unwrap();
     for secret in [point, der.as_ref(), pem.as_bytes(), pem.trim_end().as_bytes(), jwks.as_bytes()] {
         let key = EncodingKey::from_secret(secret);
         let honest = changed(header(), &json!({ "alg": "HS256" }));

@@ -6,7 +6,9 @@ mod forgeries;
 mod members;
 #[cfg(test)]
 mod mutations;
+mod public;
 mod verify;
 
 pub use access::{AccessClaims, AccessTokens, LIFETIME_SECONDS, SigningError};
+pub use public::PublicTokens;
 pub use verify::{TokenError, Verified};

@@ -67,10 +67,8 @@ pub enum TokenError {
     NotYetValid,
 }
 
-/// What it takes to verify tokens: nothing secret.
+/// What it takes to verify tokens, besides the public keys, which come by `kid`: nothing secret.
 pub(super) struct Verifier {
-    /// The public keys of the ring, by `kid`.
-    pub(super) keys: BTreeMap<String, DecodingKey>,
     /// Whose tokens are good.
     pub(super) issuer: String,
     /// For whom they must be.
@@ -81,7 +79,12 @@ impl Verifier {
     /// Nothing in the token is believed before its signature is verified, with the algorithm of the key and not of the
     /// header. [RFC 8725, section 3.1] The audience is ours alone, as a string: RFC 7519 has lists, too, but no token
     /// of ours carries one.
-    pub(super) fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Verified, TokenError> {
+    pub(super) fn verify(
+        &self,
+        token: &str,
+        keys: &BTreeMap<String, DecodingKey>,
+        now: DateTime<Utc>,
+    ) -> Result<Verified, TokenError> {
         if token.len() > MAX_OCTETS {
             return Err(TokenError::TooLong);
         }
@@ -90,26 +93,12 @@ impl Verifier {
         if claims.contains('.') {
             return Err(TokenError::Malformed);
         }
-        let key = self.key(&Members::decode(header).ok_or(TokenError::Malformed)?)?;
+        let key = named(&Members::decode(header).ok_or(TokenError::Malformed)?, keys)?;
         match jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, Algorithm::ES256) {
             Ok(true) => {}
             Ok(false) | Err(_) => return Err(TokenError::Signature),
         }
         self.judge(&Members::decode(claims).ok_or(TokenError::Malformed)?, now)
-    }
-
-    /// The key that a header names, if it is a header of an access token of ours and nothing more.
-    fn key(&self, header: &Members) -> Result<&DecodingKey, TokenError> {
-        if REFUSED_MEMBERS.iter().any(|name| header.has(name)) {
-            return Err(TokenError::RefusedMember);
-        }
-        if header.text("alg") != Some("ES256") {
-            return Err(TokenError::Algorithm);
-        }
-        if header.text("typ") != Some(TYPE) {
-            return Err(TokenError::Type);
-        }
-        header.text("kid").and_then(|id| self.keys.get(id)).ok_or(TokenError::UnknownKey)
     }
 
     fn judge(&self, claims: &Members, now: DateTime<Utc>) -> Result<Verified, TokenError> {
@@ -138,4 +127,21 @@ impl Verifier {
         };
         verified().ok_or(TokenError::Malformed)
     }
+}
+
+/// The key that a header names, if it is a header of an access token of ours and nothing more.
+fn named<'a>(
+    header: &Members,
+    keys: &'a BTreeMap<String, DecodingKey>,
+) -> Result<&'a DecodingKey, TokenError> {
+    if REFUSED_MEMBERS.iter().any(|name| header.has(name)) {
+        return Err(TokenError::RefusedMember);
+    }
+    if header.text("alg") != Some("ES256") {
+        return Err(TokenError::Algorithm);
+    }
+    if header.text("typ") != Some(TYPE) {
+        return Err(TokenError::Type);
+    }
+    header.text("kid").and_then(|id| keys.get(id)).ok_or(TokenError::UnknownKey)
 }

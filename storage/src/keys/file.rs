@@ -1,11 +1,16 @@
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::{KeyId, Ring, Secret, ServiceKeys, SigningSecret};
+
+/// The member of a file that earlier ones lack.
+const ONE_TIME: &str = "one_time";
 
 /// Why a file of service keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +27,9 @@ pub enum KeyFileError {
     /// The system has no random numbers to make keys of.
     #[error("no random source")]
     NoRandomness,
+    /// A signing key has no public half.
+    #[error("a signing key is no key pair")]
+    NoPublicKey,
 }
 
 /// Where service keys are malformed, and in what way. It holds nothing of the text: an error of serde may quote a
@@ -70,7 +78,7 @@ impl ServiceKeys {
         })
     }
 
-    /// Reads the keys in this file; makes the file, with new keys, if there is none.
+    /// Reads the keys in this file; makes the file, with new keys, if there is none, and completes one of an earlier form.
     ///
     /// The file appears whole or not at all: it is written under another name, flushed to the disk, and then linked
     /// to its own, which fails if somebody else was first. A process killed on the way leaves no half keys.
@@ -78,23 +86,57 @@ impl ServiceKeys {
         let io = |error| KeyFileError::Io(path.to_owned(), error);
         if !path.try_exists().map_err(io)? {
             let keys = Self::random().map_err(|_| KeyFileError::NoRandomness)?;
-            let text = serde_json::to_vec_pretty(&keys)
-                .map_err(|error| KeyFileError::Malformed(path.to_owned(), error.into()))?;
-            let text = Zeroizing::new(text);
-            let folder = path.parent().unwrap_or_else(|| Path::new("."));
-            let mut file = tempfile::Builder::new()
-                .permissions(std::fs::Permissions::from_mode(0o600))
-                .tempfile_in(folder)
-                .map_err(io)?;
-            file.write_all(&text).and_then(|()| file.as_file().sync_all()).map_err(io)?;
-            match file.persist_noclobber(path) {
+            match keys.written_beside(path)?.persist_noclobber(path) {
                 Ok(_) => {}
                 Err(lost) if lost.error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(io(error.error)),
             }
-            std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+            folder_of(path).and_then(|folder| folder.sync_all()).map_err(io)?;
         }
-        Self::open(path)
+        match Self::open(path) {
+            Err(KeyFileError::Malformed(..)) => Self::complete(path),
+            opened => opened,
+        }
+    }
+
+    /// Completes a file of an earlier form, which lacks the ring for one-time tokens, and reads it. One that lacks
+    /// anything else is refused, and left as it is.
+    fn complete(path: &Path) -> Result<Self, KeyFileError> {
+        let io = |error| KeyFileError::Io(path.to_owned(), error);
+        let malformed = |error: serde_json::Error| KeyFileError::Malformed(path.to_owned(), error.into());
+        let folder = folder_of(path).map_err(io)?;
+        folder.lock().map_err(io)?;
+        let text = Zeroizing::new(std::fs::read(path).map_err(io)?);
+        let whole = serde_json::from_slice::<Self>(&text).map_err(malformed);
+        let lacking = serde_json::from_slice::<BTreeMap<&str, &RawValue>>(&text);
+        let Some(mut parts) = lacking.ok().filter(|parts| !parts.contains_key(ONE_TIME)) else {
+            return whole;
+        };
+        let made = Ring::of(
+            KeyId::random().map_err(|_| KeyFileError::NoRandomness)?,
+            Secret::random().map_err(|_| KeyFileError::NoRandomness)?,
+        );
+        let made = Zeroizing::new(serde_json::to_string(&made).map_err(malformed)?);
+        parts.insert(ONE_TIME, serde_json::from_str(&made).map_err(malformed)?);
+        let completed = Zeroizing::new(serde_json::to_vec(&parts).map_err(malformed)?);
+        let Ok(keys) = serde_json::from_slice::<Self>(&completed) else { return whole };
+        keys.written_beside(path)?.persist(path).map_err(|error| io(error.error))?;
+        folder.sync_all().map_err(io)?;
+        Ok(keys)
+    }
+
+    /// A temporary file beside this one that holds the keys, and is on the disk.
+    fn written_beside(&self, path: &Path) -> Result<tempfile::NamedTempFile, KeyFileError> {
+        let io = |error| KeyFileError::Io(path.to_owned(), error);
+        let text = serde_json::to_vec_pretty(self);
+        let text = text.map_err(|error| KeyFileError::Malformed(path.to_owned(), error.into()))?;
+        let text = Zeroizing::new(text);
+        let mut file = tempfile::Builder::new()
+            .permissions(std::fs::Permissions::from_mode(0o600))
+            .tempfile_in(path.parent().unwrap_or_else(|| Path::new(".")))
+            .map_err(io)?;
+        file.write_all(&text).and_then(|()| file.as_file().sync_all()).map_err(io)?;
+        Ok(file)
     }
 
     /// Reads the keys in this file.
@@ -107,6 +149,12 @@ impl ServiceKeys {
         let text = Zeroizing::new(std::fs::read(path).map_err(io)?);
         serde_json::from_slice(&text).map_err(|error| KeyFileError::Malformed(path.to_owned(), error.into()))
     }
+}
+
+/// The folder a file lies in: its lock is that of the file, which is replaced by others.
+fn folder_of(path: &Path) -> std::io::Result<std::fs::File> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    std::fs::File::open(folder.unwrap_or_else(|| Path::new(".")))
 }
 
 #[cfg(test)]
@@ -140,6 +188,33 @@ mod tests {
             starts.into_iter().map(|start| start.join().unwrap()).collect()
         });
         assert_eq!(deployments.len(), 1);
+    }
+
+    #[test]
+    fn a_file_of_before_one_time_tokens_is_completed_once_and_keeps_every_other_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("service-keys.json");
+        let keys = ServiceKeys::open_or_create(&path).unwrap();
+        let mut earlier = serde_json::to_value(&keys).unwrap();
+        earlier.as_object_mut().unwrap().remove("one_time");
+        std::fs::write(&path, earlier.to_string()).unwrap();
+        assert!(matches!(ServiceKeys::open(&path), Err(KeyFileError::Malformed(..))), "not by a function");
+        let made: std::collections::BTreeSet<[u8; 32]> = std::thread::scope(|scope| {
+            let complete = || *ServiceKeys::open_or_create(&path).unwrap().one_time.current().1.expose();
+            let starts: Vec<_> = (0..8).map(|_| scope.spawn(complete)).collect();
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        assert_eq!(made.len(), 1, "all agree on one key");
+        let mut completed = serde_json::to_value(ServiceKeys::open(&path).unwrap()).unwrap();
+        completed.as_object_mut().unwrap().remove("one_time");
+        assert_eq!(completed, earlier);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left behind");
+        // What lacks anything else is left as it is.
+        let lacking = r#"{"deployment":"local"}"#;
+        std::fs::write(&path, lacking).unwrap();
+        assert!(matches!(ServiceKeys::open_or_create(&path), Err(KeyFileError::Malformed(..))));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), lacking);
     }
 
     #[test]

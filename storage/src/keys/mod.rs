@@ -2,14 +2,23 @@
 //! open: the parts of [`ServiceKeys`] go to the functions that need them, one by one.
 
 mod file;
+mod live;
+mod parameters;
+mod public;
+mod reader;
 mod ring;
 mod secret;
+mod source;
 
 use serde::{Deserialize, Serialize};
 
 pub use file::{KeyFileError, MalformedKeys};
+pub use live::{Live, LiveKeys, LiveRing};
+pub use parameters::{ParameterStore, RequestFailed};
+pub use public::{PublicKey, PublicKeys};
 pub use ring::{Ring, RingError};
 pub use secret::{KeyId, Secret, SigningSecret};
+pub use source::{KeyName, KeySetting, KeySettingError, KeySource, KeysError, MailKeys, ProjectionKeys};
 
 /// Every service key of a deployment.
 #[derive(Debug, Clone, Serialize, Deserialize)]

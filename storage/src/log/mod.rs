@@ -75,6 +75,11 @@ impl EventLog {
         &self.table
     }
 
+    /// Has the keys of the process read again if they are old: to be called whenever a request or an invocation begins.
+    pub async fn refresh_keys(&self) {
+        self.keys.ring.refresh().await;
+    }
+
     /// The name of the deployment whose keys these are.
     pub fn deployment(&self) -> &str {
         &self.keys.deployment

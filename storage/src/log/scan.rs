@@ -165,6 +165,8 @@ impl LogScan<'_> {
     }
 
     async fn next_page(&mut self) -> Result<(), Unavailable> {
+        // A scan may take hours.
+        self.log.refresh_keys().await;
         let answer = self
             .log
             .client

@@ -104,14 +104,14 @@ impl Sessions {
         let plain = serde_json::to_vec(&Origin { agent, ..*client });
         let plain = plain.map_err(|error| Unavailable(Box::new(error)))?;
         let (id, key) = self.keys.ring.current();
-        let key = user_key(key, Purpose::Client, user)?;
-        Ok(seal((id, &key), &self.client_binding(user, &sort_key(session)), &plain)?)
+        let key = user_key(&key, Purpose::Client, user)?;
+        Ok(seal((&id, &key), &self.client_binding(user, &sort_key(session)), &plain)?)
     }
 
     /// Where a session was begun from; nothing for rows of before this was kept, and for what does not open.
     fn open_client(&self, user: UserId, session: SessionId, item: &Item) -> StoredClient {
         let Ok(sealed) = octets(item, "client") else { return StoredClient::default() };
-        let key = |id: &KeyId| user_key(self.keys.get(id)?, Purpose::Client, user).ok();
+        let key = |id: &KeyId| user_key(&self.keys.get(id)?, Purpose::Client, user).ok();
         let opened = open(sealed, key, &self.client_binding(user, &sort_key(session)));
         opened.ok().and_then(|plain| serde_json::from_slice(&plain).ok()).unwrap_or_default()
     }

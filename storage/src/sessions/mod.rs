@@ -27,7 +27,7 @@ pub use token::{RefreshToken, TokenError};
 
 use crate::error::Unavailable;
 use crate::items::{b, n, s};
-use crate::keys::{KeyId, Ring, Secret};
+use crate::keys::{KeyId, LiveRing, Secret};
 use crate::log::key;
 use crate::retry::Backoff;
 use crate::seal::Mac;
@@ -54,16 +54,16 @@ impl Default for Lifetimes {
 #[derive(Debug, Clone)]
 pub struct SessionKeys {
     deployment: String,
-    ring: Ring<Secret>,
+    ring: LiveRing<Secret>,
 }
 
 impl SessionKeys {
     /// The keys of this deployment.
-    pub const fn new(deployment: String, ring: Ring<Secret>) -> Self {
-        Self { deployment, ring }
+    pub fn new(deployment: String, ring: impl Into<LiveRing<Secret>>) -> Self {
+        Self { deployment, ring: ring.into() }
     }
 
-    fn get(&self, id: &KeyId) -> Option<&Secret> {
+    fn get(&self, id: &KeyId) -> Option<Secret> {
         self.ring.get(id)
     }
 }
@@ -146,7 +146,7 @@ impl Sessions {
     ) -> Result<NewSession, Unavailable> {
         let prepared = || {
             let secret = Secret::random().ok()?;
-            let key = self.keys.ring.current().0.clone();
+            let (key, _) = self.keys.ring.current();
             let ends = now + self.lifetimes.absolute;
             let token = RefreshToken::first(key, user, id, now, ends, now + self.lifetimes.idle, &secret)?;
             let row = self.keys.row(&token, None, agent)?;
@@ -259,7 +259,7 @@ impl Sessions {
     /// What spending a token would come to; `None` if its key is gone.
     fn step(&self, presented: &RefreshToken, agent: Option<&str>, now: DateTime<Utc>) -> Option<Step> {
         let expires = (now + self.lifetimes.idle).timestamp();
-        let successor = self.keys.successor(presented, expires, self.keys.ring.current().0)?;
+        let successor = self.keys.successor(presented, expires, &self.keys.ring.current().0)?;
         let spent = self.keys.stored_tag(presented)?;
         let row = self.keys.row(&successor, Some((spent, now)), agent)?;
         let token = self.keys.write(&successor)?;

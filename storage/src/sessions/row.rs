@@ -136,7 +136,7 @@ impl SessionKeys {
     /// A tag of the client's `User-Agent`, which is nobody's business in the table.
     pub(super) fn agent_tag(&self, key: &KeyId, session: SessionId, agent: Option<&str>) -> Option<Mac> {
         let agent = agent.unwrap_or_default().as_bytes();
-        Some(self.mac(self.get(key)?, "agent", &[session.as_bytes(), agent]))
+        Some(self.mac(&self.get(key)?, "agent", &[session.as_bytes(), agent]))
     }
 
     fn row_seal(&self, user: UserId, session: SessionId, row: &Row) -> Option<Mac> {
@@ -153,6 +153,6 @@ impl SessionKeys {
             &row.auth_time.to_be_bytes(),
             &row.expires.to_be_bytes(),
         ];
-        Some(self.mac(self.get(&row.key)?, "session row", parts))
+        Some(self.mac(&self.get(&row.key)?, "session row", parts))
     }
 }

@@ -151,7 +151,7 @@ impl SessionKeys {
     pub(super) fn write(&self, token: &RefreshToken) -> Option<String> {
         let readable = token.readable();
         let id = token.key.as_str();
-        let Mac(tag) = self.mac(self.get(&token.key)?, "refresh token", &[id.as_bytes(), &readable]);
+        let Mac(tag) = self.mac(&self.get(&token.key)?, "refresh token", &[id.as_bytes(), &readable]);
         Some(format!("{id}.{}.{}", URL_SAFE_NO_PAD.encode(&readable), URL_SAFE_NO_PAD.encode(tag)))
     }
 
@@ -169,7 +169,7 @@ impl SessionKeys {
         let decode = |part| URL_SAFE_NO_PAD.decode(part).map(Zeroizing::new).map_err(|_| TokenError::Form);
         let (readable, tag) = (decode(readable)?, decode(tag)?);
         let secret = self.get(&id).ok_or(TokenError::UnknownKey)?;
-        if self.mac(secret, "refresh token", &[id.as_str().as_bytes(), &readable]) != tag[..] {
+        if self.mac(&secret, "refresh token", &[id.as_str().as_bytes(), &readable]) != tag[..] {
             return Err(TokenError::Forged);
         }
         RefreshToken::from_readable(id, &readable).ok_or(TokenError::Form)
@@ -182,7 +182,7 @@ impl SessionKeys {
         expires: i64,
         made_with: &KeyId,
     ) -> Option<RefreshToken> {
-        let Mac(secret) = self.mac(self.get(&presented.key)?, "successor", &[&presented.readable()]);
+        let Mac(secret) = self.mac(&self.get(&presented.key)?, "successor", &[&presented.readable()]);
         Some(RefreshToken {
             generation: presented.generation.checked_add(1)?,
             expires: expires.min(presented.ends),
@@ -196,7 +196,7 @@ impl SessionKeys {
     /// made. `None` if its key is gone.
     pub(super) fn stored_tag(&self, token: &RefreshToken) -> Option<Mac> {
         let parts: &[&[u8]] = &[token.key.as_str().as_bytes(), &token.readable()];
-        Some(self.mac(self.get(&token.key)?, "stored token", parts))
+        Some(self.mac(&self.get(&token.key)?, "stored token", parts))
     }
 
     pub(super) fn mac(&self, key: &Secret, label: &str, parts: &[&[u8]]) -> Mac {

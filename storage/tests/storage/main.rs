@@ -18,6 +18,8 @@ mod histories;
 #[cfg(test)]
 mod listing;
 #[cfg(test)]
+mod live_keys;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod log;
