@@ -280,8 +280,10 @@ impl From<ExecuteError> for Problem {
             ExecuteError::Rejected(
                 rejection @ (Rejection::AlreadyRegistered
                 | Rejection::NotRegistered
-                | Rejection::CredentialMismatch),
+                | Rejection::CredentialMismatch
+                | Rejection::PasswordDisabled),
             ) => internal(rejection),
+            error @ ExecuteError::TooManyMails => internal(error),
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Sessions: one row each, with the tags of its refresh tokens and its ends; and the counts of guesses and the claims
-//! of mails, which lie beside them.
+//! Sessions: one row each, with the tags of its refresh tokens and its ends; and the counts of guesses and of mails, and
+//! the claims of mails, which lie beside them.
 
 mod guesses;
 mod list;
 mod mail_claims;
+pub(crate) mod mails;
 mod row;
 mod token;
 

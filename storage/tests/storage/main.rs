@@ -26,9 +26,13 @@ mod log;
 #[cfg(test)]
 mod log_size;
 #[cfg(test)]
+mod mail_claims;
+#[cfg(test)]
 mod mails;
 #[cfg(test)]
 mod mutations;
+#[cfg(test)]
+mod one_time;
 #[cfg(test)]
 mod outcomes;
 #[cfg(test)]
