@@ -6,6 +6,7 @@ use axum::http::Uri;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand};
 use command_api::passwords::HashParams;
+use mailer::{Links, Sender, Smtp};
 use storage::Segment;
 
 /// Where the server listens, unless it is told otherwise.
@@ -81,6 +82,28 @@ pub struct ServeArgs {
     /// The cost of a password hash: memory in KiB, passes, lanes.
     #[arg(long, value_name = "m=…,t=…,p=…", default_value_t = HashParams::default())]
     pub argon2: HashParams,
+    /// What becomes of mails.
+    #[command(flatten)]
+    pub mail: MailArgs,
+}
+
+/// What becomes of mails.
+#[derive(Debug, Clone, Args)]
+pub struct MailArgs {
+    /// The folder that mails are put into instead of being sent [default: `outbox` in the data folder].
+    #[arg(long, value_name = "DIR", conflicts_with = "smtp")]
+    pub outbox: Option<PathBuf>,
+    /// Send mails with this server: smtps://USER:PASSWORD@HOST, or smtp:// for STARTTLS, which only a server on this
+    /// machine is spared [env: ANNALS_SMTP].
+    // Not read by the parser, which would hold every command to it, and show it.
+    #[arg(long, value_name = "URL")]
+    pub smtp: Option<Smtp>,
+    /// Who sends the mails.
+    #[arg(long, value_name = "ADDRESS", default_value = "Annals <annals@localhost.localdomain>")]
+    pub mail_from: Sender,
+    /// Where the pages are that links in mails point to [default: those of this server that say what would be there].
+    #[arg(long, value_name = "URL")]
+    pub links: Option<Links>,
 }
 
 /// The options of `history`.

@@ -1,14 +1,17 @@
-//! `annals serve`: the router that runs on Lambda, the projector that runs on Lambda, and what stands in for the
-//! rest of AWS, in one process.
+//! `annals serve`: the router that runs on Lambda, the projector and the mailer that run on Lambda, and what stands in
+//! for the rest of AWS, in one process.
 
+mod consumers;
 mod hosts;
 mod log;
-mod projection;
+mod mail;
+mod outbox;
 mod stopping;
 mod welcome;
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +21,7 @@ use axum::middleware::{Next, from_fn};
 use command_api::passwords::{HashParams, HasherError, PasswordHasher};
 use command_api::tokens::SigningError;
 use command_api::{ClientAddress, Clock, Service, router};
+use mailer::NoSmtpServer;
 use storage::{Lifetimes, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -25,7 +29,8 @@ use tokio::sync::watch;
 use crate::cli::ServeArgs;
 use crate::local::pump::PumpError;
 use crate::place::{Place, PlaceError};
-use crate::serve::projection::Projection;
+use crate::serve::consumers::Consumers;
+use crate::serve::mail::Mail;
 
 /// So many password hashes run at once on a laptop; each keeps a buffer.
 const HASHES_AT_ONCE: usize = 2;
@@ -44,6 +49,12 @@ pub enum ServeError {
     /// The data, the keys or the tables cannot be used.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// The environment names no server to send mail with. What it says is not shown: there may be a password in it.
+    #[error("{setting}: {0}", setting = mail::SMTP)]
+    Smtp(#[from] NoSmtpServer),
+    /// The folder for mails cannot be used.
+    #[error("cannot use the folder {0} for mails")]
+    Outbox(PathBuf, #[source] std::io::Error),
     /// Passwords cannot be hashed like this.
     #[error(transparent)]
     Hasher(#[from] HasherError),
@@ -73,14 +84,16 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(ServeError::Broken)?;
     let place = if args.memory { Place::in_memory().await? } else { Place::open(&args.place).await? };
 
-    let projection = Projection::start(&place).await?;
+    let mail = Mail::of(&args.mail, &place, address)?;
+    let consumers = Consumers::start(&place, mail.mailer).await?;
     let service = service(&place, address, args.argon2)?;
-    let mut serving = tokio::spawn(accept(listener, router(Arc::new(service)), stopped.clone()));
+    let routes = router(Arc::new(service)).merge(mail.routes);
+    let mut serving = tokio::spawn(accept(listener, routes, stopped.clone()));
     // Whoever closed standard output has seen enough.
     let _ = writeln!(
         std::io::stdout(),
         "{}",
-        welcome::text(address, (!args.memory).then_some(args.place.data.as_path()))
+        welcome::text(address, (!args.memory).then_some(args.place.data.as_path()), &mail.place)
     );
 
     let served = tokio::select! {
@@ -89,7 +102,7 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<(), ServeError> {
             tokio::time::timeout(FINISHES_WITHIN, serving).await.unwrap_or(Ok(Ok(())))
         }
     };
-    projection.finish().await;
+    consumers.finish().await;
     place.close().await;
     // What broke a task is in the log; the message of its panic is for nobody.
     served.unwrap_or_else(|_| Err(std::io::Error::other("its task broke"))).map_err(ServeError::Broken)
