@@ -9,7 +9,8 @@ impl EventLog {
     /// One commit, in one consistent read of it and of what it takes to open it: the vault, and the commit before,
     /// which it is bound to. `None` if it is not there. Neither the commits before that nor those behind are looked at.
     pub async fn commit(&self, user: UserId, version: Version) -> Result<Option<Commit>, ReadError> {
-        let before = version.number().checked_sub(1).map(Version::new);
+        let before =
+            version.number().checked_sub(1).map(Version::new).filter(|before| *before > Version::NONE);
         let wanted: Vec<String> = [Some(VAULT.to_owned()), before.map(sort_key), Some(sort_key(version))]
             .into_iter()
             .flatten()
@@ -24,7 +25,7 @@ impl EventLog {
         let Some(item) = named(&sort_key(version)) else { return Ok(None) };
         let vault = Vault::from_item(named(VAULT).ok_or(Broken::NoVault)?)?;
         let hash = match before {
-            None | Some(Version::NONE) => CommitHash::default(),
+            None => CommitHash::default(),
             Some(before) => {
                 let gap = Broken::Gap { expected: before, found: version };
                 StoredCommit::from_item(named(&sort_key(before)).ok_or(gap)?, before)?.hash()
