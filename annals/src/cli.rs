@@ -6,7 +6,7 @@ use axum::http::Uri;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand};
 use command_api::passwords::HashParams;
-use mailer::{Links, Sender, Smtp};
+use mailer::{Links, Sender};
 use storage::Segment;
 
 /// Where the server listens, unless it is told otherwise.
@@ -95,9 +95,9 @@ pub struct MailArgs {
     pub outbox: Option<PathBuf>,
     /// Send mails with this server: smtps://USER:PASSWORD@HOST, or smtp:// for STARTTLS, which only a server on this
     /// machine is spared [env: ANNALS_SMTP].
-    // Not read by the parser, which would hold every command to it, and show it.
+    // Neither checked nor read from the environment by the parser, which would show it, and hold every command to it.
     #[arg(long, value_name = "URL")]
-    pub smtp: Option<Smtp>,
+    pub smtp: Option<String>,
     /// Who sends the mails.
     #[arg(long, value_name = "ADDRESS", default_value = "Annals <annals@localhost.localdomain>")]
     pub mail_from: Sender,

@@ -1,3 +1,4 @@
+use std::env::VarError;
 use std::net::SocketAddr;
 
 use axum::Router;
@@ -8,7 +9,7 @@ use crate::cli::MailArgs;
 use crate::place::Place;
 
 /// The server that mails are sent with, if no option names one.
-pub(super) const SMTP: &str = "ANNALS_SMTP";
+const SMTP: &str = "ANNALS_SMTP";
 /// The folder for mails, in the data folder.
 const OUTBOX: &str = "outbox";
 
@@ -25,12 +26,15 @@ impl Mail {
     /// Of a server at this address.
     pub(super) fn of(args: &MailArgs, place: &Place, address: SocketAddr) -> Result<Self, ServeError> {
         let smtp = match (&args.smtp, &args.outbox) {
-            (Some(smtp), _) => Some(smtp.clone()),
+            (Some(url), _) => Some(url.parse().map_err(|error| ServeError::Smtp("--smtp", error))?),
             (None, Some(_)) => None,
-            (None, None) => {
-                let set = std::env::var_os(SMTP).map(|text| text.into_string().map_err(|_| NoSmtpServer));
-                set.transpose()?.filter(|text| !text.is_empty()).map(|text| text.parse()).transpose()?
-            }
+            (None, None) => match std::env::var(SMTP) {
+                Ok(url) if !url.is_empty() => {
+                    Some(url.parse().map_err(|error| ServeError::Smtp(SMTP, error))?)
+                }
+                Ok(_) | Err(VarError::NotPresent) => None,
+                Err(VarError::NotUnicode(_)) => return Err(ServeError::Smtp(SMTP, NoSmtpServer)),
+            },
         };
         let links = args.links.clone();
         let links: Links = match links {

@@ -49,9 +49,10 @@ pub enum ServeError {
     /// The data, the keys or the tables cannot be used.
     #[error(transparent)]
     Place(#[from] PlaceError),
-    /// The environment names no server to send mail with. What it says is not shown: there may be a password in it.
-    #[error("{setting}: {0}", setting = mail::SMTP)]
-    Smtp(#[from] NoSmtpServer),
+    /// An option or the environment names no server to send mail with. What it says is not shown: there may be a password
+    /// in it.
+    #[error("{0} {1}")]
+    Smtp(&'static str, NoSmtpServer),
     /// The folder for mails cannot be used.
     #[error("cannot use the folder {0} for mails")]
     Outbox(PathBuf, #[source] std::io::Error),

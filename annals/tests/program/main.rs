@@ -12,6 +12,8 @@ mod killed;
 #[cfg(test)]
 mod looking_after;
 #[cfg(test)]
+mod mails;
+#[cfg(test)]
 mod poison;
 #[cfg(test)]
 mod population;

@@ -13,6 +13,8 @@ use crate::items::{Item, n, number, s, text};
 use crate::log::key;
 use crate::retry::Backoff;
 
+/// The prefix of a claim's sort key.
+const PREFIX: &str = "mail-";
 /// It is remembered for so long what was sent: longer than the stream holds a record.
 const REMEMBERED: TimeDelta = TimeDelta::days(3);
 /// The clocks of two functions do not differ by more.
@@ -196,7 +198,12 @@ impl MailClaims {
         self.client
             .update_item()
             .table_name(&self.table)
-            .set_key(Some(key(user, &format!("mail-{:010}", version.number()))))
+            .set_key(Some(key(user, &format!("{PREFIX}{:010}", version.number()))))
             .expression_attribute_names("#claim", "claim")
     }
+}
+
+/// Whether an item of the sessions table is a claim.
+pub(crate) fn is_mail_claim(item: &Item) -> bool {
+    text(item, "item").is_ok_and(|sort_key| sort_key.starts_with(PREFIX))
 }

@@ -21,6 +21,7 @@ use domain::{SessionId, UserId};
 pub use guesses::{CountError, Counted, Guessed, Guesses};
 pub use list::ListedSession;
 pub(crate) use list::Origin;
+pub(crate) use mail_claims::is_mail_claim;
 pub use mail_claims::{Claimed, MailClaim, MailClaims};
 pub use row::Session;
 pub(crate) use row::{Row, sort_key};
