@@ -7,6 +7,7 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand};
 use command_api::Verification;
 use command_api::passwords::HashParams;
+use mailer::{Links, Sender};
 use storage::Segment;
 use storage::keys::{KeyId, RingName};
 use storage::tables::Tables;
@@ -234,6 +235,28 @@ pub struct ServeArgs {
     /// Whether addresses have to be verified before anybody signs in: optional or required.
     #[arg(long, value_name = "WHEN", default_value_t = Verification::default())]
     pub verification: Verification,
+    /// What becomes of mails.
+    #[command(flatten)]
+    pub mail: MailArgs,
+}
+
+/// What becomes of mails.
+#[derive(Debug, Clone, Args)]
+pub struct MailArgs {
+    /// The folder that mails are put into instead of being sent [default: `outbox` in the data folder].
+    #[arg(long, value_name = "DIR", conflicts_with = "smtp")]
+    pub outbox: Option<PathBuf>,
+    /// Send mails with this server: smtps://USER:PASSWORD@HOST, or smtp:// for STARTTLS, which only a server on this
+    /// machine is spared [env: ANNALS_SMTP].
+    // Neither checked nor read from the environment by the parser, which would show it, and hold every command to it.
+    #[arg(long, value_name = "URL")]
+    pub smtp: Option<String>,
+    /// Who sends the mails.
+    #[arg(long, value_name = "ADDRESS", default_value = "Annals <annals@localhost.localdomain>")]
+    pub mail_from: Sender,
+    /// Where the pages are that links in mails point to [default: those of this server that say what would be there].
+    #[arg(long, value_name = "URL")]
+    pub links: Option<Links>,
 }
 
 /// The options of `history`.

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use command_api::Clock;
+use mailer::{Letterhead, Mailer, Transport};
 use projector::ReadModel;
 use projector::replay::Replay;
 use storage::keys::{KeyFileError, KeySetting, KeySource, KeysError, LiveKeys, ServiceKeys};
+use storage::one_time::OneTimeKeys;
 use storage::tables::Tables;
-use storage::{IdentifierKey, Identifiers, Lifetimes, SessionKeys, Sessions, ViewKeys, WrappingKeys};
+use storage::{
+    IdentifierKey, Identifiers, Lifetimes, MailClaims, SessionKeys, Sessions, ViewKeys, WrappingKeys,
+};
 
 use crate::account::{Account, AccountError};
 use crate::cli::{DeploymentArgs, KEYS_FILE, PlaceArgs};
@@ -244,6 +248,13 @@ impl Place {
         let wrapping = WrappingKeys::new(deployment(), self.keys.wrapping.clone());
         let views = ViewKeys::new(deployment(), self.keys.views.clone());
         ReadModel::new(&self.client, &self.tables, wrapping, views)
+    }
+
+    /// What sends mails, under this head and in this way.
+    pub(crate) fn mailer(&self, letterhead: Letterhead, transport: Transport) -> Mailer {
+        let claims = MailClaims::new(self.client.clone(), self.tables.sessions.clone());
+        let tokens = OneTimeKeys::new(self.keys.deployment.clone(), self.keys.one_time.clone());
+        Mailer::new(self.read_model().log, claims, tokens, letterhead, transport)
     }
 
     /// The identifiers.

@@ -16,7 +16,7 @@ use crate::error::{ReadError, Unavailable};
 use crate::identifiers::{Identifier, Identifiers};
 use crate::items::{Item, batch_delete, s};
 use crate::log::{EventLog, key, sort_key};
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, is_mail_claim};
 use crate::vault::{SORT_KEY as VAULT, Vault};
 use crate::views::{Put, Views};
 
@@ -45,15 +45,16 @@ pub struct ClearedUpTo(Item);
 impl Views {
     /// Deletes, or counts, one page of the views. Whatever is in them can be made again from the log.
     pub async fn clear(&self, clearing: Clearing, from: Option<ClearedUpTo>) -> Result<Cleared, Unavailable> {
-        clear(&self.client, &self.table, &["user"], clearing, from).await
+        clear(&self.client, &self.table, &["user"], |_| false, clearing, from).await
     }
 }
 
 impl Sessions {
     /// Deletes, or counts, one page of the sessions and the counts of guesses. Everybody has to sign in again, and
-    /// failures count from the last success on.
+    /// failures count from the last success on. What says which mails have been sent stays: nobody is told a thing twice
+    /// because of it.
     pub async fn clear(&self, clearing: Clearing, from: Option<ClearedUpTo>) -> Result<Cleared, Unavailable> {
-        clear(&self.client, &self.table, &["user", "item"], clearing, from).await
+        clear(&self.client, &self.table, &["user", "item"], is_mail_claim, clearing, from).await
     }
 }
 
@@ -61,6 +62,7 @@ async fn clear(
     client: &Client,
     table: &str,
     key: &[&str],
+    stays: fn(&Item) -> bool,
     clearing: Clearing,
     from: Option<ClearedUpTo>,
 ) -> Result<Cleared, Unavailable> {
@@ -75,7 +77,8 @@ async fn clear(
         .set_exclusive_start_key(from.map(|ClearedUpTo(key)| key))
         .send()
         .await?;
-    let keys = answer.items.unwrap_or_default();
+    let mut keys = answer.items.unwrap_or_default();
+    keys.retain(|key| !stays(key));
     let items = keys.len() as u64;
     if clearing == Clearing::Delete {
         batch_delete(client, table, keys).await?;

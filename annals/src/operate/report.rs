@@ -8,7 +8,7 @@ use projector::replay::{Covered, Difference, Finding, ParkedUser, Phase, Progres
 use serde::Serialize;
 
 use super::OperateError;
-use crate::local::pump::dead_letters_in;
+use crate::local::pump::{Consumer, dead_letters_in};
 
 /// Where nobody watches, a line as often as this.
 const A_LINE_EVERY: Duration = Duration::from_secs(5);
@@ -64,7 +64,7 @@ pub(super) fn write_with_dead_letters(
     result: &impl Serialize,
     words: impl FnOnce() -> String,
 ) -> Result<(), OperateError> {
-    let path = dead_letters_in(data);
+    let path = dead_letters_in(data, Consumer::Projector);
     let dead_letters = match std::fs::read(&path) {
         Ok(lines) => lines.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()).count() as u64,
         Err(error) if error.kind() == ErrorKind::NotFound => 0,

@@ -1,9 +1,11 @@
-//! `annals serve`: the router that runs on Lambda, the projector that runs on Lambda, and what stands in for the
-//! rest of AWS, in one process.
+//! `annals serve`: the router that runs on Lambda, the projector and the mailer that run on Lambda, and what stands in
+//! for the rest of AWS, in one process.
 
+mod consumers;
 mod hosts;
 mod log;
-mod projection;
+mod mail;
+mod outbox;
 mod stopping;
 mod welcome;
 
@@ -19,6 +21,7 @@ use axum::middleware::{Next, from_fn};
 use command_api::passwords::{HashParams, HasherError, PasswordHasher};
 use command_api::tokens::SigningError;
 use command_api::{ClientAddress, Clients, ClientsError, Clock, Service, router};
+use mailer::NoSmtpServer;
 use storage::{Lifetimes, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -26,7 +29,8 @@ use tokio::sync::watch;
 use crate::cli::ServeArgs;
 use crate::local::pump::PumpError;
 use crate::place::{Place, PlaceError};
-use crate::serve::projection::Projection;
+use crate::serve::consumers::Consumers;
+use crate::serve::mail::Mail;
 
 /// So many password hashes run at once on a laptop; each keeps a buffer.
 const HASHES_AT_ONCE: usize = 2;
@@ -51,6 +55,13 @@ pub enum ServeError {
     /// The list of clients is refused.
     #[error("the clients in {0} are refused")]
     Clients(PathBuf, #[source] ClientsError),
+    /// An option or the environment names no server to send mail with. What it says is not shown: there may be a password
+    /// in it.
+    #[error("{0} {1}")]
+    Smtp(&'static str, NoSmtpServer),
+    /// The folder for mails cannot be used.
+    #[error("cannot use the folder {0} for mails")]
+    Outbox(PathBuf, #[source] std::io::Error),
     /// Passwords cannot be hashed like this.
     #[error(transparent)]
     Hasher(#[from] HasherError),
@@ -81,14 +92,17 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(ServeError::Broken)?;
     let place = if args.memory { Place::in_memory().await? } else { Place::open(&args.place).await? };
 
-    let projection = Projection::start(&place).await?;
-    let service = service(&place, address, args.argon2)?.with_clients(clients).with_verification(args.verification);
-    let mut serving = tokio::spawn(accept(listener, router(Arc::new(service)), stopped.clone()));
+    let mail = Mail::of(&args.mail, &place, address)?;
+    let consumers = Consumers::start(&place, mail.mailer).await?;
+    let service = service(&place, address, args.argon2)?;
+    let service = service.with_clients(clients).with_verification(args.verification);
+    let routes = router(Arc::new(service)).merge(mail.routes);
+    let mut serving = tokio::spawn(accept(listener, routes, stopped.clone()));
     // Whoever closed standard output has seen enough.
     let _ = writeln!(
         std::io::stdout(),
         "{}",
-        welcome::text(address, (!args.memory).then_some(args.place.data.as_path()))
+        welcome::text(address, (!args.memory).then_some(args.place.data.as_path()), &mail.place)
     );
 
     let served = tokio::select! {
@@ -97,7 +111,7 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<(), ServeError> {
             tokio::time::timeout(FINISHES_WITHIN, serving).await.unwrap_or(Ok(Ok(())))
         }
     };
-    projection.finish().await;
+    consumers.finish().await;
     place.close().await;
     // What broke a task is in the log; the message of its panic is for nobody.
     served.unwrap_or_else(|_| Err(std::io::Error::other("its task broke"))).map_err(ServeError::Broken)

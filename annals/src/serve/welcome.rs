@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 /// What a newcomer needs to see the main job done.
-pub(super) fn text(address: SocketAddr, data: Option<&Path>) -> String {
+pub(super) fn text(address: SocketAddr, data: Option<&Path>, mail: &str) -> String {
     let kept = match data {
         Some(folder) => format!("Data and keys are in {}.", folder.display()),
         None => "Nothing is kept: data and keys go when the server stops.".to_owned(),
@@ -10,6 +10,7 @@ pub(super) fn text(address: SocketAddr, data: Option<&Path>) -> String {
     format!(
         r#"Annals is at http://{address}
 {kept}
+{mail}
 
 Try, in another terminal:
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals::local::pump::{DeadLetter, Pump, PumpSettings, dead_letters_in, stream_of};
+use annals::local::pump::{Consumer, DeadLetter, Pump, PumpSettings, dead_letters_in, stream_of};
 use aws_lambda_events::event::dynamodb::{Event, EventRecord};
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -108,7 +108,8 @@ impl Source {
     }
 
     pub(crate) fn dead_letters(&self) -> Vec<DeadLetter> {
-        let text = std::fs::read_to_string(dead_letters_in(self.data())).unwrap_or_default();
+        let text =
+            std::fs::read_to_string(dead_letters_in(self.data(), Consumer::Projector)).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }

@@ -14,6 +14,8 @@ mod killed;
 #[cfg(test)]
 mod looking_after;
 #[cfg(test)]
+mod mails;
+#[cfg(test)]
 mod oauth_clients;
 #[cfg(test)]
 mod poison;

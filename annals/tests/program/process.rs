@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// The program, with nothing of the tester's environment that it would listen to.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_annals"));
-    command.env_remove("PORT").env_remove("ANNALS_LOG").stdin(Stdio::null());
+    command.env_remove("PORT").env_remove("ANNALS_LOG").env_remove("ANNALS_SMTP").stdin(Stdio::null());
     command
 }
 

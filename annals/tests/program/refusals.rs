@@ -96,7 +96,8 @@ async fn commands_make_nothing_where_there_is_nothing() {
     // Keys alone, as of a server whose data are elsewhere.
     data.serve().await.stop().await;
     for file in entries(&data.path()).iter().filter(|file| *file != "service-keys.json") {
-        std::fs::remove_file(data.path().join(file)).unwrap();
+        let path = data.path().join(file);
+        if path.is_dir() { std::fs::remove_dir(path) } else { std::fs::remove_file(path) }.unwrap();
     }
     for command in COMMANDS {
         data.run(command).await.is_refused("there is no data in");

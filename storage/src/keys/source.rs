@@ -224,8 +224,6 @@ pub struct MailKeys {
     pub deployment: String,
     /// Opens commits.
     pub wrapping: WrappingKeys,
-    /// Opens views.
-    pub views: ViewKeys,
     /// Tags one-time tokens.
     pub one_time: LiveRing<Secret>,
 }
@@ -272,15 +270,12 @@ impl KeySource {
         self,
         now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
     ) -> Result<MailKeys, KeysError> {
-        const NAMES: [KeyName; 4] =
-            [KeyName::Deployment, KeyName::Wrapping, KeyName::Views, KeyName::OneTime];
+        const NAMES: [KeyName; 3] = [KeyName::Deployment, KeyName::Wrapping, KeyName::OneTime];
         let reader = Reader::open(self, &NAMES, Arc::new(now)).await?;
         let deployment = reader.deployment().ok_or_else(|| missing(KeyName::Deployment))?;
         let wrapping = reader.live(reader.slots.wrapping.as_ref(), KeyName::Wrapping)?;
-        let views = reader.live(reader.slots.views.as_ref(), KeyName::Views)?;
         Ok(MailKeys {
             wrapping: WrappingKeys::new(deployment.clone(), wrapping),
-            views: ViewKeys::new(deployment.clone(), views),
             one_time: reader.live(reader.slots.one_time.as_ref(), KeyName::OneTime)?,
             deployment,
         })

@@ -2,6 +2,7 @@
 
 mod commit;
 mod looking_back;
+mod one;
 mod past;
 mod scan;
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::error::Unavailable;
-use crate::keys::{KeyId, Ring, Secret};
+use crate::keys::{KeyId, LiveRing, Secret};
 use crate::seal::{Mac, mac};
 
 /// Octets of the tag over what a token is bound to.
@@ -90,7 +90,7 @@ impl Bound<'_> {
 #[derive(Debug, Clone)]
 pub struct OneTimeKeys {
     deployment: String,
-    ring: Ring<Secret>,
+    ring: LiveRing<Secret>,
 }
 
 /// A genuine one-time token: made by us, for this deployment, and unchanged. Whether it is good still, its end and the
@@ -176,8 +176,8 @@ impl fmt::Debug for OneTimeToken {
 
 impl OneTimeKeys {
     /// The keys of this deployment.
-    pub const fn new(deployment: String, ring: Ring<Secret>) -> Self {
-        Self { deployment, ring }
+    pub fn new(deployment: String, ring: impl Into<LiveRing<Secret>>) -> Self {
+        Self { deployment, ring: ring.into() }
     }
 
     /// Makes a token, good before the second `ends`. The same of the same, as long as the ring has the same current key.
@@ -190,7 +190,7 @@ impl OneTimeKeys {
         bound: &Bound<'_>,
         ends: DateTime<Utc>,
     ) -> Result<Zeroizing<String>, Unavailable> {
-        let (id, secret) = self.ring.current();
+        let (id, secret) = &self.ring.current();
         let ends = ends.timestamp();
         if !(0..1 << (8 * ENDS - 1)).contains(&ends) {
             return Err(Unavailable::because("a one-time token ends out of all reason"));
@@ -224,7 +224,7 @@ impl OneTimeKeys {
         let readable: [u8; LENGTH] = decoded(readable)?;
         let tag: [u8; 32] = decoded(tag)?;
         let secret = self.ring.get(&id).ok_or(OneTimeError::UnknownKey)?;
-        if self.tag((&id, secret), found, &readable) != tag[..] {
+        if self.tag((&id, &secret), found, &readable) != tag[..] {
             return Err(OneTimeError::Forged);
         }
         if found != purpose {
@@ -237,7 +237,7 @@ impl OneTimeKeys {
     pub fn binds(&self, token: &OneTimeToken, bound: &Bound<'_>) -> bool {
         let Some(secret) = self.ring.get(&token.key) else { return false };
         token.purpose == bound.purpose()
-            && self.bound_tag((&token.key, secret), token.user, token.ends, bound) == token.bound[..]
+            && self.bound_tag((&token.key, &secret), token.user, token.ends, bound) == token.bound[..]
     }
 
     fn tag(&self, key: (&KeyId, &Secret), purpose: OneTimePurpose, readable: &[u8]) -> Mac {

@@ -1,9 +1,10 @@
-//! Sessions: one row each, with the tags of its refresh tokens and its ends; and the counts of guesses and of mails,
-//! which lie beside them.
+//! Sessions: one row each, with the tags of its refresh tokens and its ends; and the counts of guesses and of mails, and
+//! the claims of mails, which lie beside them.
 
 mod client;
 mod guesses;
 mod list;
+mod mail_claims;
 pub(crate) mod mails;
 mod row;
 mod standing;
@@ -23,6 +24,8 @@ pub use client::ClientId;
 pub use guesses::{CountError, Counted, Guessed, Guesses};
 pub use list::ListedSession;
 pub(crate) use list::Origin;
+pub(crate) use mail_claims::is_mail_claim;
+pub use mail_claims::{Claimed, MailClaim, MailClaims};
 pub use row::Session;
 pub(crate) use row::{Row, sort_key};
 pub use token::{RefreshToken, TokenError};

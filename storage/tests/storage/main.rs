@@ -28,6 +28,8 @@ mod log_size;
 #[cfg(test)]
 mod looking_back;
 #[cfg(test)]
+mod mail_claims;
+#[cfg(test)]
 mod mails;
 #[cfg(test)]
 mod mutations;

@@ -28,18 +28,42 @@ pub use dead_letters::DeadLetter;
 use checkpoint::Checkpoint;
 use dead_letters::DeadLetters;
 
-/// Where the pump stands, in the data folder.
-const CHECKPOINT_FILE: &str = "stream.json";
-/// What could not be handled, in the data folder: one JSON object a line.
-const DEAD_LETTERS_FILE: &str = "dead-letters.jsonl";
 /// How often new shards are looked for while all known ones are being read.
 const NEW_SHARDS: Duration = Duration::from_mins(1);
 /// How long the pump waits when no shard can be read.
 const NO_SHARDS: Duration = Duration::from_secs(1);
 
+/// Who is handed the stream. Each has a pump of its own, so that none waits for another, and files of its own in the
+/// data folder: where its pump stands, and what it could not handle, one JSON object a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consumer {
+    /// Keeps the read model.
+    Projector,
+    /// Sends mail.
+    Mailer,
+}
+
+impl Consumer {
+    const fn checkpoint_file(self) -> &'static str {
+        match self {
+            Self::Projector => "stream.json",
+            Self::Mailer => "mail-stream.json",
+        }
+    }
+
+    const fn dead_letters_file(self) -> &'static str {
+        match self {
+            Self::Projector => "dead-letters.jsonl",
+            Self::Mailer => "mail-dead-letters.jsonl",
+        }
+    }
+}
+
 /// How a pump reads and retries.
 #[derive(Debug, Clone)]
 pub struct PumpSettings {
+    /// For whom.
+    pub consumer: Consumer,
     /// At most this many records a batch, as in the deployed mapping.
     pub batch: usize,
     /// How often a single record is tried before it is written to the dead letters.
@@ -58,12 +82,27 @@ impl Default for PumpSettings {
     /// A record is given up after about 20 s, of which a restart of the engine takes one.
     fn default() -> Self {
         Self {
+            consumer: Consumer::Projector,
             batch: 100,
             attempts: 10,
             back_off: Duration::from_millis(50),
             back_off_limit: Duration::from_secs(5),
             time_limit: Duration::from_secs(30),
             idle: Duration::from_millis(40),
+        }
+    }
+}
+
+impl PumpSettings {
+    /// Those of the mailer: a record is given up after about a quarter of an hour, in which whoever takes the mails may
+    /// come back, and a mailer that broke down over it loses its claim.
+    pub fn of_mailer() -> Self {
+        Self {
+            consumer: Consumer::Mailer,
+            batch: 25,
+            attempts: 190,
+            time_limit: Duration::from_mins(1),
+            ..Self::default()
         }
     }
 }
@@ -121,9 +160,9 @@ pub async fn stream_of(client: &aws_sdk_dynamodb::Client, table: &str) -> Result
         .ok_or_else(|| PumpError::NoStream(table.to_owned()))
 }
 
-/// The dead letters in this data folder, for the operator.
-pub fn dead_letters_in(data: &Path) -> PathBuf {
-    data.join(DEAD_LETTERS_FILE)
+/// The dead letters of a consumer in this data folder, for the operator.
+pub fn dead_letters_in(data: &Path, consumer: Consumer) -> PathBuf {
+    data.join(consumer.dead_letters_file())
 }
 
 impl<H, F, E> Pump<H>
@@ -142,8 +181,8 @@ where
         settings: PumpSettings,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        let checkpoint = Checkpoint::read(data.join(CHECKPOINT_FILE), &stream);
-        let dead_letters = DeadLetters::at(dead_letters_in(data));
+        let checkpoint = Checkpoint::read(data.join(settings.consumer.checkpoint_file()), &stream);
+        let dead_letters = DeadLetters::at(dead_letters_in(data, settings.consumer));
         let empty_reads = watch::Sender::new(0);
         Self { streams, stream, handler, settings, checkpoint, dead_letters, stop, empty_reads }
     }

@@ -1,0 +1,198 @@
+//! Mails of the local server: in the outbox, on its pages, and once.
+
+use serde_json::{Value, json};
+
+use crate::client::{ADA, Client, PASSWORD};
+use crate::process::{CHEAP, Data, Server, entries, until};
+
+/// An answer of a page, or of its JSON.
+async fn page(server: &Server, path: &str, accept: &str) -> (u16, reqwest::header::HeaderMap, String) {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = http.get(format!("{}{path}", server.url)).header("Accept", accept).send().await.unwrap();
+    (answer.status().as_u16(), answer.headers().clone(), answer.text().await.unwrap())
+}
+
+async fn mails(server: &Server) -> Vec<Value> {
+    let (status, _, text) = page(server, "/outbox", "application/json").await;
+    assert_eq!(status, 200, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Waits until so many mails are there, the last one first.
+async fn arrived(server: &Server, how_many: usize) -> Vec<Value> {
+    for _ in 0..6_000 {
+        let mails = mails(server).await;
+        if mails.len() >= how_many {
+            return mails;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("in vain: {how_many} mails");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_brings_a_mail_into_the_outbox_that_its_pages_show() {
+    let data = Data::new();
+    let server = data.serve().await;
+    assert!(server.out().contains(&format!("read them at {}/outbox\n", server.url)), "{}", server.out());
+    let (status, _, empty) = page(&server, "/outbox", "text/html").await;
+    assert!(status == 200 && empty.contains("There are no mails."), "{empty}");
+    assert_eq!(mails(&server).await, [] as [Value; 0]);
+
+    assert_eq!(Client::of(&server).register(ADA).await.status, 201);
+    let mail = arrived(&server, 1).await.remove(0);
+    assert_eq!((&mail["to"], &mail["from"]), (&json!(ADA), &json!("Annals <annals@localhost.localdomain>")));
+    let (id, token) = (mail["id"].as_str().unwrap(), mail["token"].as_str().unwrap());
+    assert_eq!(mail["link"], json!(format!("{}/outbox/verify#token={token}", server.url)));
+    assert!(mail["text"].as_str().unwrap().contains(mail["link"].as_str().unwrap()));
+    assert!(data.path().join(format!("outbox/{id}.eml")).exists());
+
+    let (status, headers, list) = page(&server, "/outbox", "text/html").await;
+    assert!(
+        status == 200 && list.contains(ADA) && list.contains(&format!("href=\"/outbox/{id}\"")),
+        "{list}"
+    );
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    assert!(
+        policy.starts_with("default-src 'none'; style-src 'self';") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+
+    let (status, headers, shown) = page(&server, &format!("/outbox/{id}"), "text/html").await;
+    assert_eq!(status, 200);
+    assert!(headers["content-security-policy"].to_str().unwrap().contains("frame-ancestors 'none'"));
+    assert!(shown.contains(&format!("href=\"{}\"", mail["link"].as_str().unwrap())), "{shown}");
+    assert!(shown.contains(&format!("curl -s {}/email/verify", server.url)), "{shown}");
+    assert!(shown.contains("sandbox=\"allow-popups allow-popups-to-escape-sandbox\""), "{shown}");
+    assert!(!shown.contains("<script") && shown.contains("Please confirm"), "{shown}");
+    let (_, _, one) = page(&server, &format!("/outbox/{id}"), "application/json").await;
+    assert_eq!(serde_json::from_str::<Value>(&one).unwrap(), mail);
+
+    let (status, headers, html) = page(&server, &format!("/outbox/{id}/html"), "text/html").await;
+    assert!(status == 200 && html.contains("<a href="), "{html}");
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("sandbox ") && !policy.contains("allow-scripts"), "{policy}");
+    assert!(policy.contains("default-src 'none'"), "{policy}");
+    let (status, _, landing) = page(&server, "/outbox/verify", "text/html").await;
+    assert!(status == 200 && landing.contains("/email/verify"), "{landing}");
+    for missing in ["/outbox/1", "/outbox/..%2Fservice-keys", "/outbox/%2e%2e", "/outbox/1/html"] {
+        assert_eq!(page(&server, missing, "text/html").await.0, 404, "{missing}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outbox_lies_where_it_is_said_and_links_point_where_it_is_said() {
+    let (data, elsewhere) = (Data::new(), tempfile::tempdir().unwrap());
+    let folder = elsewhere.path().join("mails");
+    let mut command = data.command(&["serve", "--port", "0", "--argon2", CHEAP]);
+    command.arg("--outbox").arg(&folder);
+    command.args(["--links", "https://app.example.com/x", "--mail-from", "no-reply@example.com"]);
+    let server = Server::start(command).await;
+    assert_eq!(Client::of(&server).register(ADA).await.status, 201);
+    let mail = arrived(&server, 1).await.remove(0);
+    assert_eq!(mail["from"], json!("no-reply@example.com"));
+    assert!(mail["link"].as_str().unwrap().starts_with("https://app.example.com/x/verify#token="), "{mail}");
+    assert_eq!(entries(&folder), [format!("{}.eml", mail["id"].as_str().unwrap())]);
+    assert!(!data.path().join("outbox").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_a_restart_nor_a_replay_sends_anything_again() {
+    let data = Data::new();
+    let server = data.serve().await;
+    let client = Client::of(&server);
+    for number in 0..3 {
+        assert_eq!(client.register(&format!("user-{number}@example.com")).await.status, 201);
+    }
+    let sent = arrived(&server, 3).await;
+    for command in [&["rebuild"][..], &["rebuild", "--restart"], &["repair"], &["verify"]] {
+        assert_eq!(data.run(command).await.code, Some(0), "{command:?}");
+    }
+    assert_eq!(server.stop().await.code, Some(0));
+    assert_eq!(data.run(&["rebuild"]).await.code, Some(0));
+    // Even one that forgot how far it was, and reads all of the stream again.
+    let before = std::fs::read_to_string(data.path().join("mail-stream.json")).unwrap();
+    std::fs::remove_file(data.path().join("mail-stream.json")).unwrap();
+    let server = data.serve().await;
+    let caught_up =
+        || std::fs::read_to_string(data.path().join("mail-stream.json")).is_ok_and(|now| now == before);
+    until("a mailer that has read the stream again", caught_up).await;
+    assert_eq!(mails(&server).await, sent);
+    assert_eq!(server.stop().await.code, Some(0));
+
+    // Nor a restore, even together with that.
+    assert_eq!(data.run(&["restore"]).await.code, Some(0));
+    std::fs::remove_file(data.path().join("mail-stream.json")).unwrap();
+    let server = data.serve().await;
+    assert_eq!(Client::of(&server).register(ADA).await.status, 201);
+    let mails = arrived(&server, 4).await;
+    assert_eq!(mails[1..], sent[..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_of_a_server_that_was_killed_comes_after_the_next_start() {
+    let data = Data::new();
+    let mut addresses = Vec::new();
+    for round in 0..6 {
+        let server = data.serve().await;
+        let client = Client::of(&server);
+        for number in 0..4 {
+            let address = format!("user-{round}-{number}@example.com");
+            assert_eq!(client.register(&address).await.status, 201);
+            addresses.push(address);
+        }
+        // Wherever the mailer is by now.
+        server.kill();
+    }
+    let server = data.serve().await;
+    let mut told = Vec::new();
+    // A claim that a kill left behind is waited for.
+    for _ in 0..6_000 {
+        told = mails(&server).await.iter().map(|mail| mail["to"].as_str().unwrap().to_owned()).collect();
+        told.sort();
+        told.dedup();
+        if told.len() == addresses.len() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(told, addresses);
+    let halves = entries(&data.path().join("outbox")).into_iter().filter(|name| !name.ends_with(".eml"));
+    println!("files that kills left unfinished: {}", halves.count());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_that_does_not_get_through_delays_nothing_else() {
+    let data = Data::new();
+    let nowhere = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let mut command = data.command(&["serve", "--port", "0", "--argon2", CHEAP]);
+    command.env("ANNALS_SMTP", format!("smtp://127.0.0.1:{nowhere}"));
+    let server = Server::start(command).await;
+    assert!(server.out().contains("Mails are sent by SMTP.\n"), "{}", server.out());
+    assert_eq!(page(&server, "/outbox", "text/html").await.0, 404);
+    assert_eq!(Client::of(&server).register(ADA).await.status, 201);
+    until("a mail that is tried", || server.err().contains("mails are left for later")).await;
+    let log = server.err();
+    assert!(!log.contains(ADA) && !log.contains(PASSWORD), "{log}");
+    let stopped = server.stop().await;
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    let rebuilt = data.run(&["rebuild", "--dry-run", "--json"]).await.json();
+    assert_eq!((&rebuilt["users"], &rebuilt["equal"]), (&json!(1), &json!(1)), "{rebuilt}");
+
+    // With nobody to send it by, it comes into the outbox.
+    let server = data.serve().await;
+    assert_eq!(arrived(&server, 1).await[0]["to"], json!(ADA));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_for_mail_that_is_none_is_refused_without_showing_its_password() {
+    let data = Data::new();
+    let wrong = "smtp://ada:s3cret@mail.example.com/path";
+    let mut command = data.command(&["serve", "--port", "0"]);
+    command.env("ANNALS_SMTP", wrong);
+    let refused = crate::process::run(command).await;
+    refused.is_refused("ANNALS_SMTP must be smtps://");
+    let option = data.run(&["serve", "--port", "0", "--smtp", wrong]).await;
+    option.is_refused("--smtp must be smtps://");
+    assert!(!refused.err.contains("s3cret") && !option.err.contains("s3cret"), "{refused:?} {option:?}");
+}
