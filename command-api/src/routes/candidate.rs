@@ -95,7 +95,7 @@ impl Candidate {
         match attempt {
             Attempt::Counted(_) if !self.is_disabled() => self.satisfied_by(service, password).await,
             Attempt::Counted(_) | Attempt::Exhausted(_) => {
-                opens(service, self.user, password, service.passwords.decoy()).await?;
+                opens(service, self.user, password, &service.passwords.decoy()?).await?;
                 Ok(false)
             }
         }

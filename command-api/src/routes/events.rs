@@ -3,7 +3,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use chrono::SecondsFormat;
-use domain::{DisplayName, SessionId, UserEvent, Version};
+use domain::{DisplayName, Email, SessionId, UserEvent, Version};
 use serde::Serialize;
 use storage::{Commit, Recorded};
 use utoipa::ToSchema;
@@ -71,6 +71,24 @@ enum Kind {
     NameChanged,
     /// The user took another password, and all other sessions ended.
     PasswordChanged,
+    /// Somebody who gave the address asked for a mail with which the password can be reset.
+    PasswordResetRequested,
+    /// Whoever reads the mail to the address took another password, and all sessions ended.
+    PasswordReset,
+    /// Too many attempts to sign in failed: no password is right until it is reset.
+    PasswordDisabled,
+    /// Somebody who gave the address asked for a mail with which it can be verified.
+    EmailVerificationRequested,
+    /// The address was verified.
+    EmailVerified,
+    /// The user asked for another address.
+    EmailChangeRequested,
+    /// The user took another address.
+    EmailChanged,
+    /// Somebody tried to register the address.
+    EmailRegisteredAgain,
+    /// The address, which was not verified in time, went to somebody who registered it.
+    EmailReleased,
     /// A session ended, by itself or by a client that revoked a token of it.
     SignedOut,
     /// A session was ended from another one.
@@ -133,6 +151,7 @@ fn items(commit: &Commit) -> impl Iterator<Item = EventItem> {
 
 fn item(commit: &Commit, recorded: &Recorded) -> EventItem {
     let ids = |sessions: &[SessionId]| sessions.iter().map(ToString::to_string).collect();
+    let address = |email: &Email| Some(email.as_str().to_owned());
     let text = |name: &Option<DisplayName>| name.as_ref().map(|name| name.as_str().to_owned());
     let mut item = EventItem {
         version: commit.version.number(),
@@ -147,7 +166,7 @@ fn item(commit: &Commit, recorded: &Recorded) -> EventItem {
     };
     match &recorded.event {
         UserEvent::UserRegistered { email, name, credential: _ } => {
-            item.email = Some(email.as_str().to_owned());
+            item.email = address(email);
             item.name = text(name);
         }
         UserEvent::UserSignedIn { session, ends: _, password: _, evicted, lapsed: _ } => {
@@ -161,6 +180,40 @@ fn item(commit: &Commit, recorded: &Recorded) -> EventItem {
         }
         UserEvent::UserPasswordChanged { credential: _, password: _, ended } => {
             item.kind = Kind::PasswordChanged;
+            item.ended_session_ids = ids(ended);
+        }
+        UserEvent::UserRequestedPasswordReset { email, credential: _, ends: _ } => {
+            item.kind = Kind::PasswordResetRequested;
+            item.email = address(email);
+        }
+        UserEvent::UserPasswordReset { credential: _, base: _, ended } => {
+            item.kind = Kind::PasswordReset;
+            item.ended_session_ids = ids(ended);
+        }
+        UserEvent::UserPasswordDisabled { attempt: _ } => item.kind = Kind::PasswordDisabled,
+        UserEvent::UserRequestedEmailVerification { email, credential: _, ends: _ } => {
+            item.kind = Kind::EmailVerificationRequested;
+            item.email = address(email);
+        }
+        UserEvent::UserVerifiedEmail { email } => {
+            item.kind = Kind::EmailVerified;
+            item.email = address(email);
+        }
+        UserEvent::UserRequestedEmailChange { email, from: _, credential: _, ends: _ } => {
+            item.kind = Kind::EmailChangeRequested;
+            item.email = address(email);
+        }
+        UserEvent::UserEmailChanged { from: _, to } => {
+            item.kind = Kind::EmailChanged;
+            item.email = address(to);
+        }
+        UserEvent::AddressRegisteredAgain { email } => {
+            item.kind = Kind::EmailRegisteredAgain;
+            item.email = address(email);
+        }
+        UserEvent::UserAddressReleased { email, ended } => {
+            item.kind = Kind::EmailReleased;
+            item.email = address(email);
             item.ended_session_ids = ids(ended);
         }
         UserEvent::UserSignedOut { session } => {

@@ -111,7 +111,7 @@ async fn bound(
 ) -> Result<(Email, CredentialId), Problem> {
     let bound = |loaded: &Loaded| {
         let account = loaded.snapshot().user.account()?;
-        let (email, credential) = (&account.email, account.credential);
+        let (email, credential) = (account.email.as_ref()?, account.credential);
         let binds = service.store.one_time.binds(token, &Bound::PasswordReset { email, credential });
         binds.then(|| (email.clone(), credential))
     };
