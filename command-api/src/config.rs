@@ -1,6 +1,7 @@
 use storage::keys::{KeySetting, KeySettingError};
 use storage::tables::{MissingTables, Tables};
 
+use crate::http::{OriginError, OriginSecret};
 use crate::passwords::{HashParams, ParamsError};
 
 /// The settings of the function, all of them from its environment, read once.
@@ -14,6 +15,8 @@ pub struct Config {
     pub issuer: String,
     /// The cost of a password hash: `ANNALS_ARGON2`, as `m=19456,t=2,p=1`; the minimum unless it is set.
     pub argon2: HashParams,
+    /// What the edge before the API proves itself with: `ANNALS_ORIGIN_SECRET`; there is no edge unless it is set.
+    pub origin: Option<OriginSecret>,
 }
 
 /// Why the function does not start.
@@ -37,21 +40,17 @@ pub enum ConfigError {
     /// Hashes would be cheaper than is safe. A laptop may do that, a deployment may not.
     #[error("ANNALS_ARGON2 is below the minimum of {}", HashParams::MINIMUM)]
     BelowMinimum,
+    /// The edge cannot prove itself with that. An empty one is none, and leaving it out says that there is no edge.
+    #[error("ANNALS_ORIGIN_SECRET {0}")]
+    Origin(#[source] OriginError),
 }
 
 impl Config {
     /// Reads the settings.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let tables = Tables::from_settings(&lookup)?;
-        let setting = |name: &'static str| {
-            lookup(name).filter(|value| !value.is_empty()).ok_or(ConfigError::Missing(name))
-        };
         let keys = KeySetting::from_settings(&lookup)?;
-        let issuer = setting("ANNALS_ISSUER")?;
-        let host = issuer.strip_prefix("https://").ok_or(ConfigError::Issuer)?;
-        if host.is_empty() || host.contains(['/', '?', '#', ' ']) {
-            return Err(ConfigError::Issuer);
-        }
+        let issuer = issuer(&lookup)?;
         let argon2 = match lookup("ANNALS_ARGON2").filter(|value| !value.is_empty()) {
             Some(text) => text.parse().map_err(ConfigError::Argon2)?,
             None => HashParams::default(),
@@ -59,7 +58,34 @@ impl Config {
         if argon2.is_below_minimum() {
             return Err(ConfigError::BelowMinimum);
         }
-        Ok(Self { tables, keys, issuer, argon2 })
+        let origin = lookup("ANNALS_ORIGIN_SECRET").map(|text| OriginSecret::parse(&text));
+        let origin = origin.transpose().map_err(ConfigError::Origin)?;
+        Ok(Self { tables, keys, issuer, argon2, origin })
+    }
+}
+
+/// The settings of the authorizer, read once: fewer than those of the function behind it, and not one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorizerConfig {
+    /// Where the keys are, of which only the public halves are read: `ANNALS_KEYS_FILE` or `ANNALS_KEYS_PREFIX`.
+    pub keys: KeySetting,
+    /// The URL of the service: `ANNALS_ISSUER`.
+    pub issuer: String,
+}
+
+impl AuthorizerConfig {
+    /// Reads the settings.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Ok(Self { keys: KeySetting::from_settings(&lookup)?, issuer: issuer(&lookup)? })
+    }
+}
+
+fn issuer(lookup: impl Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
+    const NAME: &str = "ANNALS_ISSUER";
+    let issuer = lookup(NAME).filter(|value| !value.is_empty()).ok_or(ConfigError::Missing(NAME))?;
+    match issuer.strip_prefix("https://") {
+        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', ' ']) => Ok(issuer),
+        Some(_) | None => Err(ConfigError::Issuer),
     }
 }
 

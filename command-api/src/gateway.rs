@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use command_api::ClientAddress;
+use command_api::{ClientAddress, RequestIds};
 use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -32,7 +32,7 @@ pub(crate) enum GatewayError {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
-    /// Without its percent codes: the gateway has decoded it.
+    /// Without its percent codes: the gateway has decoded it. Behind the name of the stage, unless that is `$default`.
     raw_path: String,
     /// As the client sent it.
     #[serde(default)]
@@ -47,8 +47,11 @@ struct Event {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct RequestContext {
     http: Http,
+    request_id: Option<String>,
+    stage: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -75,9 +78,9 @@ impl From<GatewayError> for Diagnostic {
 }
 
 /// Has the router answer the request that an event tells of.
-pub(crate) async fn answer(router: Router, event: Value) -> Result<Answer, GatewayError> {
+pub(crate) async fn answer(router: Router, event: Value, invocation: String) -> Result<Answer, GatewayError> {
     let event = Event::deserialize(event).map_err(|_| GatewayError::NotARequest)?;
-    let Ok(response) = router.oneshot(request(event)?).await;
+    let Ok(response) = router.oneshot(request(event, invocation)?).await;
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.map_err(GatewayError::Answer)?;
     let (body, is_base64_encoded) = match String::from_utf8(body.into()) {
@@ -92,8 +95,8 @@ pub(crate) async fn answer(router: Router, event: Value) -> Result<Answer, Gatew
     })
 }
 
-fn request(event: Event) -> Result<Request<Body>, GatewayError> {
-    let http = event.request_context.http;
+fn request(event: Event, invocation: String) -> Result<Request<Body>, GatewayError> {
+    let RequestContext { http, request_id, stage } = event.request_context;
     let body = match event.body {
         Some(text) if event.is_base64_encoded => {
             Body::from(STANDARD.decode(text).map_err(|_| GatewayError::NotARequest)?)
@@ -103,7 +106,7 @@ fn request(event: Event) -> Result<Request<Body>, GatewayError> {
     };
     let mut request = Request::builder()
         .method(http.method.as_bytes())
-        .uri(target(&event.raw_path, &event.raw_query_string))
+        .uri(target(within(&event.raw_path, stage.as_deref()), &event.raw_query_string))
         .body(body)
         .map_err(|_| GatewayError::NotARequest)?;
     // What is no header cannot have come over HTTP.
@@ -114,7 +117,16 @@ fn request(event: Event) -> Result<Request<Body>, GatewayError> {
     if let Some(address) = http.source_ip.and_then(|address| address.parse().ok()) {
         request.extensions_mut().insert(ClientAddress(address));
     }
+    request.extensions_mut().insert(RequestIds { gateway: request_id, lambda: Some(invocation) });
     Ok(request)
+}
+
+/// The path within a stage: all of it in the stage `$default`, and without the stage's name in any other. A custom
+/// domain's path has no stage's name. [API Gateway developer guide, "Stages for HTTP APIs"]
+fn within<'a>(path: &'a str, stage: Option<&str>) -> &'a str {
+    let stage = stage.filter(|stage| !matches!(*stage, "" | "$default"));
+    let inner = stage.and_then(|stage| path.strip_prefix('/')?.strip_prefix(stage));
+    inner.filter(|inner| inner.is_empty() || inner.starts_with('/')).unwrap_or(path)
 }
 
 /// Path and query as one. What cannot stand there as it is gets its percent code again, a `?` and `#` of the path too,
@@ -167,7 +179,7 @@ mod tests {
     use axum::response::AppendHeaders;
     use serde_json::{Value, json};
 
-    use super::{answer, target};
+    use super::{answer, target, within};
 
     fn event(changes: &Value) -> Value {
         let mut event = json!({
@@ -188,17 +200,39 @@ mod tests {
         assert_eq!((target("", ""), target("//me", "")), ("/".to_owned(), "//me".to_owned()));
     }
 
+    #[test]
+    fn a_stage_is_no_part_of_the_path() {
+        for (path, stage, inner) in [
+            ("/me", None, "/me"),
+            ("/me", Some("$default"), "/me"),
+            ("/$default/me", Some("$default"), "/$default/me"),
+            ("//me", Some(""), "//me"),
+            ("/prod/me", Some("prod"), "/me"),
+            ("/prod", Some("prod"), ""),
+            ("/prod/", Some("prod"), "/"),
+            ("/prod/prod", Some("prod"), "/prod"),
+            ("/production/me", Some("prod"), "/production/me"),
+            ("/me", Some("prod"), "/me"),
+            ("prod/me", Some("prod"), "prod/me"),
+        ] {
+            assert_eq!(within(path, stage), inner, "{path} in {stage:?}");
+        }
+    }
+
     #[tokio::test]
     async fn octets_that_are_no_text_go_in_and_out_as_base64() {
         let echo = Router::new().fallback(async |request: Request| request.into_body());
         let sent = event(&json!({"body": "/wD+", "isBase64Encoded": true}));
-        let answer = answer(echo, sent).await.unwrap();
+        let answer = answer(echo, sent, String::new()).await.unwrap();
         assert_eq!((answer.body.as_str(), answer.is_base64_encoded), ("/wD+", true));
     }
 
     #[tokio::test]
     async fn headers_of_one_name_are_joined() {
         let twice = Router::new().fallback(async || AppendHeaders([(VARY, "origin"), (VARY, "accept")]));
-        assert_eq!(answer(twice, event(&json!({}))).await.unwrap().headers["vary"], "origin, accept");
+        assert_eq!(
+            answer(twice, event(&json!({})), String::new()).await.unwrap().headers["vary"],
+            "origin, accept"
+        );
     }
 }

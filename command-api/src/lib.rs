@@ -9,10 +9,12 @@ mod http;
 pub mod passwords;
 mod routes;
 mod service;
+mod start;
 pub mod tokens;
 
 pub use clock::Clock;
-pub use config::{Config, ConfigError};
-pub use http::{ClientAddress, misdirected};
+pub use config::{AuthorizerConfig, Config, ConfigError};
+pub use http::{ClientAddress, OriginError, OriginSecret, RequestIds, misdirected};
 pub use routes::router;
 pub use service::Service;
+pub use start::StartError;

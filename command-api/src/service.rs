@@ -6,6 +6,7 @@ use storage::keys::LiveKeys;
 use uuid::{Builder, Uuid};
 
 use crate::clock::Clock;
+use crate::http::OriginSecret;
 use crate::passwords::PasswordHasher;
 use crate::tokens::{AccessTokens, SigningError};
 
@@ -24,6 +25,8 @@ pub struct Service {
     pub issuer: String,
     /// The time.
     pub clock: Clock,
+    /// What requests prove with that they came through the edge; `None` if there is no edge.
+    pub origin: Option<OriginSecret>,
 }
 
 impl Service {
@@ -37,7 +40,7 @@ impl Service {
     ) -> Result<Self, SigningError> {
         let tokens =
             AccessTokens::new(keys.into().signing, issuer.clone(), issuer.clone(), CLIENT_ID.to_owned())?;
-        Ok(Self { store, passwords, tokens, issuer, clock })
+        Ok(Self { store, passwords, tokens, issuer, clock, origin: None })
     }
 }
 

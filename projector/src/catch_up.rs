@@ -1,14 +1,16 @@
 use std::error::Error;
 use std::fmt::Write as _;
+use std::time::Instant;
 
 use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, Utc};
 use domain::{UserId, Version};
 use storage::tables::Tables;
 use storage::{
-    Broken, EventLog, Put, ReadError, Replacing, Snapshot, StoredView, Unavailable, View, ViewKeys, Views,
-    WrappingKeys,
+    Broken, Commit, EventLog, Put, ReadError, Replacing, Snapshot, StoredView, Unavailable, View, ViewKeys,
+    Views, WrappingKeys,
 };
+use telemetry::{Measure, measure};
 use uuid::Uuid;
 
 /// How often a projector that keeps losing to others reads again. Whoever wins brings the view further, so two
@@ -39,6 +41,15 @@ pub enum CaughtUp {
     BeyondLog,
     /// It shows the whole log, which does not hold the commit that was named: somebody has taken it away.
     CommitGone,
+}
+
+/// What it is known that a user's log holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Named {
+    /// The first commit that was named.
+    pub first: Version,
+    /// The last commit that was named; [`Version::NONE`] if none was.
+    pub last: Version,
 }
 
 /// Why a user could not be caught up for now. The same again will help.
@@ -84,18 +95,19 @@ impl ReadModel {
         now: DateTime<Utc>,
     ) -> Result<CaughtUp, CatchUpError> {
         let stored = self.view(user, false).await?;
-        self.catch_up_from(stored, named, now).await
+        self.catch_up_from(stored, Named { first: named, last: named }, now).await
     }
 
     /// The same, for a view that has been read already. An old one costs another try, and nothing else.
     pub(crate) async fn catch_up_from(
         &self,
         mut stored: StoredView,
-        named: Version,
+        named: Named,
         now: DateTime<Utc>,
     ) -> Result<CaughtUp, CatchUpError> {
+        let begun = Instant::now();
         for _ in 0..TRIES {
-            if let Some(caught_up) = self.try_once(&stored, named, now).await? {
+            if let Some(caught_up) = self.try_once(&stored, named, now + begun.elapsed()).await? {
                 return Ok(caught_up);
             }
             stored = self.view(stored.user, true).await?;
@@ -107,9 +119,10 @@ impl ReadModel {
     async fn try_once(
         &self,
         stored: &StoredView,
-        named: Version,
+        named: Named,
         now: DateTime<Utc>,
     ) -> Result<Option<CaughtUp>, CatchUpError> {
+        let begun = Instant::now();
         let user = stored.user;
         let (mut snapshot, replacing) = match &stored.view {
             View::Foreign { fold, .. } if *fold > self.views.fold() => {
@@ -131,7 +144,15 @@ impl ReadModel {
             View::Foreign { version, .. } => *version,
             View::Absent | View::Torn(_) => Version::NONE,
         };
-        let broken = match self.log.advance(user, &mut snapshot, None).await {
+        // When those were committed that the view is about to show first. One that no record names any more was shown
+        // before, by a view that was deleted.
+        let mut new = Vec::new();
+        let visit = |commit: &Commit| {
+            if commit.version > shown && commit.version >= named.first {
+                new.push(commit.at);
+            }
+        };
+        let broken = match self.log.advance_visiting(user, &mut snapshot, None, visit).await {
             // The vault lies behind the last commit, so a log that has one shows it, even if nothing is new.
             Ok(None) if snapshot.head.version > Version::NONE => Some(Broken::NoVault),
             Ok(_) => None,
@@ -151,7 +172,7 @@ impl ReadModel {
             });
         }
         let end = snapshot.head.version;
-        let done = |otherwise| if end < named { gone(user, named, end) } else { otherwise };
+        let done = |otherwise| if end < named.last { gone(user, named.last, end) } else { otherwise };
         if end == Version::NONE {
             // There is nothing to show, and nothing to be parked for.
             self.free_of_mark(stored).await?;
@@ -166,7 +187,14 @@ impl ReadModel {
             return Ok(Some(CaughtUp::BeyondLog));
         }
         Ok(match self.views.put_after(user, &snapshot, replacing, stored.marks).await? {
-            Put::Written => Some(done(CaughtUp::Projected)),
+            Put::Written => {
+                let now = now + begun.elapsed();
+                for at in new {
+                    // Clocks differ, and a lag is none.
+                    measure(Measure::ProjectionLag((now - at).to_std().unwrap_or_default()));
+                }
+                Some(done(CaughtUp::Projected))
+            }
             Put::Lost => None,
         })
     }

@@ -10,9 +10,11 @@
 mod catch_up;
 mod config;
 mod handler;
+mod invocation;
 pub mod replay;
 pub mod replayer;
 
 pub use catch_up::{CatchUpError, CaughtUp, ReadModel};
 pub use config::{Config, ConfigError, ReplayerConfig};
 pub use handler::handle;
+pub use invocation::{InvocationError, answer};

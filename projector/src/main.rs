@@ -1,31 +1,22 @@
 //! The projector on Lambda, behind the stream of the events table.
 
-use std::convert::Infallible;
 use std::process::ExitCode;
 
 use chrono::Utc;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use projector::{Config, handle};
+use projector::{Config, answer};
+use telemetry::Metrics;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let lines = tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false);
-    lines.with_writer(std::io::stderr).with_target(false).init();
-    // Where it was, and not the message, which could hold anything.
-    std::panic::set_hook(Box::new(|panic| {
-        tracing::error!(place = panic.location().map(display), "panicked");
-    }));
-    let Err(error) = serve().await else { return ExitCode::SUCCESS };
-    tracing::error!(%error, cause = error.source().map(display), "the function does not run");
-    ExitCode::FAILURE
+    telemetry::function(serve()).await
 }
 
 async fn serve() -> Result<(), Error> {
     let model = Config::from_settings(|key| std::env::var(key).ok())?.read_model(Utc::now).await?;
     model.warm().await;
-    let model = &model;
-    run(service_fn(|event: LambdaEvent<_>| async {
-        Ok::<_, Infallible>(handle(model, event.payload, Utc::now()).await)
-    }))
-    .await
+    let metrics = Metrics::of(lambda_runtime::Config::from_env().function_name);
+    let (model, metrics) = (&model, &metrics);
+    run(service_fn(|event: LambdaEvent<_>| metrics.of_invocation(answer(model, event.payload, Utc::now()))))
+        .await
 }

@@ -5,10 +5,13 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 
+use crate::usage::counted;
+
 /// A transaction may take longer than anything else, and its outcome matters most.
 pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// A client of DynamoDB for requests that somebody waits for: short limits, and few, quick retries.
+/// A client of DynamoDB for requests that somebody waits for: short limits, and few, quick retries;
+/// [`crate::usage_of`] counts them.
 pub fn client(config: &SdkConfig) -> Client {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_millis(500))
@@ -16,9 +19,7 @@ pub fn client(config: &SdkConfig) -> Client {
         .operation_timeout(Duration::from_secs(4))
         .build();
     let retries = RetryConfig::standard().with_initial_backoff(Duration::from_millis(30));
-    let settings = aws_sdk_dynamodb::config::Builder::from(config)
-        .timeout_config(timeouts)
-        .retry_config(retries)
-        .build();
-    Client::from_conf(settings)
+    let settings =
+        aws_sdk_dynamodb::config::Builder::from(config).timeout_config(timeouts).retry_config(retries);
+    Client::from_conf(counted(settings).build())
 }

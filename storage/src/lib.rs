@@ -19,6 +19,7 @@ mod seal;
 mod sessions;
 mod store;
 pub mod tables;
+mod usage;
 mod vault;
 mod views;
 mod write;
@@ -41,6 +42,7 @@ pub use sessions::{
     Session, SessionKeys, Sessions, TokenError,
 };
 pub use store::{Loaded, Store};
+pub use usage::{Usage, counted, usage_of};
 pub use vault::{DataKey, Vault, VerifierKeys, WrappingKeys, is_vault};
 pub use views::{Put, Replacing, StoredView, TornView, View, ViewCursor, ViewKeys, ViewPage, Views};
 pub use write::{Appended, Enclosed, ExecuteError, Intent};

@@ -56,7 +56,8 @@ impl Engine {
     /// A client whose requests and units the meter counts.
     pub fn metered(&self) -> (Client, Meter) {
         let meter = Meter::default();
-        (Client::from_conf(self.settings().interceptor(meter.clone()).build()), meter)
+        let settings = storage::counted(self.settings().interceptor(meter.clone()));
+        (Client::from_conf(settings.build()), meter)
     }
 
     /// A client between which and the engine things go wrong as the script says. The SDK does not try again by itself,
@@ -64,6 +65,7 @@ impl Engine {
     pub fn faulty(&self) -> (Client, Faults, Meter) {
         let (faults, meter) = (Faults::default(), Meter::default());
         let settings = self.settings().http_client(faults.clone()).interceptor(meter.clone());
+        let settings = storage::counted(settings);
         (Client::from_conf(settings.retry_config(RetryConfig::disabled()).build()), faults, meter)
     }
 

@@ -9,6 +9,7 @@
     reason = "a test has nothing better to do than to stop when its ground is missing"
 )]
 
+mod detour;
 mod engine;
 mod faults;
 mod forge;
@@ -19,6 +20,7 @@ mod random;
 mod runtime_api;
 mod storm;
 
+pub use detour::Detour;
 pub use engine::Engine;
 pub use faults::{Fault, Faults};
 pub use forge::commit_after;

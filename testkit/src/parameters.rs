@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
+use storage::keys::{PublicKeys, ServiceKeys};
 
 /// A Parameter Store of AWS Systems Manager: names and values, each with its versions, and what it answers if it refuses.
 /// [AWS Systems Manager API reference, `GetParameter`, `GetParameters` and `PutParameter`]
@@ -27,6 +28,8 @@ struct Stored {
     meanwhile: Vec<(String, String)>,
     refusal: Option<(&'static str, String)>,
     asked: Vec<String>,
+    /// The names that each `GetParameters` asked for.
+    names: Vec<BTreeSet<String>>,
 }
 
 impl Parameters {
@@ -38,6 +41,24 @@ impl Parameters {
         let routes = Router::new().route("/", post(answer)).with_state(Arc::clone(&stored));
         tokio::spawn(axum::serve(listener, routes).into_future());
         Self { endpoint: format!("http://{address}"), stored }
+    }
+
+    /// Below this path, which ends with a slash, these keys and the public halves of theirs that sign.
+    pub async fn of(prefix: &str, keys: &ServiceKeys) -> Self {
+        let parameters = Self::start().await;
+        let whole = serde_json::to_value(keys).expect("keys as JSON");
+        for (name, value) in whole.as_object().into_iter().flatten() {
+            parameters.put(&format!("{prefix}{}", name.replace('_', "-")), &value.to_string());
+        }
+        let public = PublicKeys::of(&keys.signing).expect("public keys");
+        let public = serde_json::to_string(&public).expect("keys as JSON");
+        parameters.put(&format!("{prefix}public"), &public);
+        parameters
+    }
+
+    /// The names that each `GetParameters` so far asked for.
+    pub fn names_asked(&self) -> Vec<BTreeSet<String>> {
+        self.stored().names.clone()
     }
 
     /// Puts a value in place of any other.
@@ -120,9 +141,12 @@ async fn answer(State(stored): State<Arc<Mutex<Stored>>>, headers: HeaderMap, bo
                 return refused("ValidationException", "more than 10 names");
             }
             let names = names.iter().filter_map(Value::as_str);
+            let asked = names.clone().map(str::to_owned).collect();
             let (found, missing): (Vec<_>, Vec<_>) = names.partition(|name| parameter(name).is_some());
             let found: Vec<_> = found.into_iter().filter_map(parameter).collect();
-            json!({ "Parameters": found, "InvalidParameters": missing })
+            let answer = json!({ "Parameters": found, "InvalidParameters": missing });
+            stored.names.push(asked);
+            answer
         }
         Some("PutParameter") => {
             let text = |name: &str| asked[name].as_str().unwrap_or_default().to_owned();

@@ -8,16 +8,14 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 
 /// A client of the tables at this endpoint.
 pub fn tables(endpoint: &str) -> aws_sdk_dynamodb::Client {
-    aws_sdk_dynamodb::Client::from_conf(
-        aws_sdk_dynamodb::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(region())
-            .credentials_provider(credentials())
-            .endpoint_url(endpoint)
-            .retry_config(retries())
-            .timeout_config(timeouts())
-            .build(),
-    )
+    let settings = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(region())
+        .credentials_provider(credentials())
+        .endpoint_url(endpoint)
+        .retry_config(retries())
+        .timeout_config(timeouts());
+    aws_sdk_dynamodb::Client::from_conf(storage::counted(settings).build())
 }
 
 /// A client of the streams at this endpoint.

@@ -68,7 +68,7 @@ impl Ground {
     }
 
     pub(super) fn invoke(&self, event: Value) -> Result<Answer, GatewayError> {
-        let answer = self.runtime.block_on(gateway::answer(self.router.clone(), event))?;
+        let answer = self.runtime.block_on(gateway::answer(self.router.clone(), event, String::new()))?;
         let answer = serde_json::to_value(answer).unwrap();
         assert_eq!(answer["isBase64Encoded"], false, "every answer is text");
         Ok(Answer {

@@ -3,10 +3,12 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
-use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, HeaderName, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
+use storage::usage_of;
+use telemetry::{Measure, measure};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::Instrument as _;
@@ -17,6 +19,15 @@ use crate::service::new_id;
 
 /// The header with the id of a request, by which its log lines are found.
 const REQUEST_ID: HeaderName = HeaderName::from_static("annals-request-id");
+
+/// What a request is called by those it came through, as they say it; put into the request's extensions.
+#[derive(Debug, Clone, Default)]
+pub struct RequestIds {
+    /// By the gateway.
+    pub gateway: Option<String>,
+    /// By Lambda.
+    pub lambda: Option<String>,
+}
 
 /// Puts around the routes what every answer needs: an id, a log line, headers, and an answer even if it panics.
 pub(crate) fn wrap(routes: Router, clock: Clock) -> Router {
@@ -38,18 +49,36 @@ fn panicked(_: Box<dyn Any + Send>) -> Response {
     Problem::Internal.into_response()
 }
 
-/// Gives the request an id and logs how it went: never what is in it.
+/// Gives the request an id, logs how it went and what it took, and counts it: never what is in it.
 async fn observed(clock: Clock, request: Request, next: Next) -> Response {
     let id = new_id(clock.now()).map(|id| id.to_string()).unwrap_or_default();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
+    let ids = request.extensions().get::<RequestIds>().cloned().unwrap_or_default();
     let span = tracing::info_span!("request", %id);
     let started = Instant::now();
     async move {
-        let mut response = next.run(request).await;
-        let microseconds = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let status = response.status().as_u16();
-        tracing::info!(%method, route, status, microseconds, "answered");
+        let (mut response, usage) = usage_of(next.run(request)).await;
+        let latency_ms = started.elapsed().as_secs_f64() * 1_000.0;
+        let status = response.status();
+        tracing::info!(
+            request_id = id,
+            gateway_request_id = ids.gateway,
+            lambda_request_id = ids.lambda,
+            %method,
+            route,
+            status = status.as_u16(),
+            latency_ms,
+            dynamodb_requests = usage.requests,
+            read_units = usage.read_units,
+            write_units = usage.write_units,
+            "answered"
+        );
+        if status.is_client_error() {
+            measure(Measure::Refusal);
+        } else if status.is_success() && method != Method::GET && method != Method::HEAD {
+            measure(Measure::Command(format!("{method} {route}")));
+        }
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }

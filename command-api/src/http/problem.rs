@@ -48,6 +48,8 @@ pub(crate) enum Problem {
     NotFound,
     /// The path does not take this method.
     MethodNotAllowed,
+    /// The request did not come through the edge that stands before the API.
+    PastTheEdge,
     /// The request was meant for another host.
     Misdirected,
     /// The database did not answer in time, and perhaps the command was carried out; or too many wait for a password
@@ -130,6 +132,9 @@ impl Problem {
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method")
             }
+            Self::PastTheEdge => {
+                (StatusCode::FORBIDDEN, "not-through-the-edge", "Not at this address of the service")
+            }
             Self::Misdirected => {
                 (StatusCode::MISDIRECTED_REQUEST, "misdirected", "This server does not answer to that host")
             }
@@ -179,6 +184,7 @@ impl Problem {
             | Self::BadRefreshToken
             | Self::NotFound
             | Self::MethodNotAllowed
+            | Self::PastTheEdge
             | Self::Misdirected
             | Self::Internal => {}
         }

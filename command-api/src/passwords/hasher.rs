@@ -1,10 +1,12 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::{constant_time, rand};
 use domain::{NewPassword, PresentedPassword};
 use phc::Salt;
 use storage::keys::{KeyId, LiveRing, Secret};
+use telemetry::{Measure, measure};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
@@ -213,7 +215,14 @@ impl PasswordHasher {
         work: impl FnOnce(&mut Loan) -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, HashError> {
         let mut loan = Arc::clone(&self.pool).lend().await.map_err(|_| HashError::Interrupted)?;
-        tokio::task::spawn_blocking(move || work(&mut loan)).await.map_err(|_| HashError::Interrupted)?
+        let timed = move || {
+            let begun = Instant::now();
+            let done = work(&mut loan);
+            (done, begun.elapsed())
+        };
+        let (done, time) = tokio::task::spawn_blocking(timed).await.map_err(|_| HashError::Interrupted)?;
+        measure(Measure::HashTime(time));
+        done
     }
 }
 

@@ -18,19 +18,20 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::http::{Problem, wrap};
+use crate::http::{Problem, through_the_edge, wrap};
 use crate::service::Service;
 
 /// The router: the same on Lambda, in the local stack and in tests.
 pub fn router(service: Arc<Service>) -> Router {
     let clock = service.clock.clone();
+    let origin = service.origin.clone().map(Arc::new);
     let (routes, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
         .routes(routes!(register::register))
         .routes(routes!(login::login))
@@ -52,6 +53,12 @@ pub fn router(service: Arc<Service>) -> Router {
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&service), with_the_keys_of_now))
         .with_state(service);
+    let routes = match origin {
+        Some(secret) => {
+            routes.layer(from_fn(move |request, next| through_the_edge(Arc::clone(&secret), request, next)))
+        }
+        None => routes,
+    };
     wrap(routes, clock)
 }
 

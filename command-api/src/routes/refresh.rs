@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use domain::{Command, CommandId};
 use serde::Serialize;
 use storage::{Enclosed, Intent, RefreshToken, Rotation};
+use telemetry::{Measure, measure};
 use utoipa::ToSchema;
 
 use crate::http::{BodyProblems, Client, Fields, Problem, ProblemBody, internal};
@@ -112,6 +113,7 @@ async fn end(
 ) -> Result<Problem, Problem> {
     let (user, session) = (presented.user(), presented.session());
     tracing::warn!(%user, %session, "a spent refresh token was presented again; the session ends");
+    measure(Measure::RefreshTokenReused);
     if let Some(mut loaded) = service.store.load(user).await? {
         let intent = Intent {
             command: Command::EndReusedSession { session },

@@ -3,6 +3,8 @@
 //! `ANNALS_COMMAND_API_BIN` names another program to test than the one built with the tests, such as a release build.
 #![expect(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
+mod authorizer;
+mod edge;
 mod events;
 mod gateway;
 mod log;

@@ -167,3 +167,21 @@ async fn what_is_no_request_fails_without_being_quoted_and_alone() {
     let log = gateway.function.stop().await.join("\n");
     assert!(!log.contains(PASSWORD) && !log.contains(ADA), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_before_the_path_is_taken_off() {
+    let mut gateway = Gateway::start().await;
+    gateway.register().await;
+    let token = gateway.sign_in().await.text("access_token");
+    for (stage, path, status) in [
+        ("prod", "/prod/me", 200),
+        ("prod", "/production/me", 404),
+        ("prod", "/me", 200),
+        ("prod", "/prod", 404),
+    ] {
+        let mut staged = with_token(event("GET", path), &token);
+        staged["requestContext"]["stage"] = stage.into();
+        staged["requestContext"]["http"]["path"] = path.into();
+        assert_eq!(gateway.send(staged).await.status, status, "{path} in {stage}");
+    }
+}

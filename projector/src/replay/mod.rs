@@ -21,7 +21,7 @@ use tokio::task::{JoinError, JoinSet};
 
 pub use checkpoint::{Checkpoint, Tally, Unfit};
 use checkpoint::{Counts, OnCheckpoint, Outcome, Place, Work};
-pub use parked::{LogNow, ParkedPage, ParkedUser, ParkedUsers, StillParked};
+pub use parked::{LogNow, ParkedPage, ParkedUser, ParkedUsers, RetryReport, StillParked};
 pub use rebuild::{DryRunReport, RebuildReport, Rebuilt, Renewed};
 pub use repair::RepairReport;
 pub use restore::{Contested, Mended, RestoreReport};

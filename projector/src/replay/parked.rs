@@ -69,6 +69,15 @@ pub struct ParkedPage {
     pub next: Option<ViewCursor>,
 }
 
+/// What came of trying the parked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct RetryReport {
+    /// Users who are free: their log can be read by now, or they have none.
+    pub freed: u64,
+    /// Users who stay parked.
+    pub parked: u64,
+}
+
 impl Replay {
     /// One page of the parked, found in the sparse index of their marks, which is eventually consistent; each with what
     /// their log says now.
@@ -92,16 +101,18 @@ impl Replay {
     }
 
     /// Frees the parked whose log can be read by now, or who have none: no run over the log meets these, and a run that
-    /// went on from another does not meet those before its place. Says how many.
-    pub(super) async fn free_the_parked(&self, now: DateTime<Utc>) -> Result<u64, ReplayError> {
-        let (mut freed, mut from) = (0, None);
+    /// went on from another does not meet those before its place. Harmless beside anything else.
+    pub async fn retry_parked(&self, now: DateTime<Utc>) -> Result<RetryReport, ReplayError> {
+        let (mut report, mut from) = (RetryReport::default(), None);
         loop {
             let ParkedPage { users, next } = self.parked(from).await?;
             for StillParked { parked, log } in users {
                 let stored = patiently(|| self.model.view(parked.user, true)).await?;
+                // The index may be behind.
+                if stored.parked.is_none() {
+                    continue;
+                }
                 let is_freed = match log {
-                    // The index may be behind.
-                    _ if stored.parked.is_none() => false,
                     LogNow::Absent => self.model.free_of_mark(&stored).await?,
                     LogNow::Readable => {
                         let scanned = patiently(|| self.model.log.fold(parked.user)).await?;
@@ -111,11 +122,15 @@ impl Replay {
                     }
                     LogNow::Broken { .. } | LogNow::EndsBeforeView => false,
                 };
-                freed += u64::from(is_freed);
+                if is_freed {
+                    report.freed += 1;
+                } else {
+                    report.parked += 1;
+                }
             }
             match next {
                 Some(next) => from = Some(next),
-                None => return Ok(freed),
+                None => return Ok(report),
             }
         }
     }

@@ -38,7 +38,7 @@ impl Replay {
     pub async fn repair(&self, now: DateTime<Utc>) -> Result<RepairReport, ReplayError> {
         let pass = Arc::new(Comparison { model: self.model.clone(), mending: Some(now) });
         let Counts { covered, found, done, .. } = self.over_log(Phase::Repair, Some(now), &pass).await?;
-        let freed = if self.whole { self.free_the_parked(now).await? } else { 0 };
+        let freed = if self.whole { self.retry_parked(now).await?.freed } else { 0 };
         Ok(RepairReport { covered, done_before: self.done_before(Phase::Repair), found, done, freed })
     }
 }

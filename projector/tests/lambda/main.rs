@@ -4,6 +4,8 @@
 #![expect(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
 mod batches;
+mod poison;
+mod records;
 mod replaying;
 mod start;
 mod stream;

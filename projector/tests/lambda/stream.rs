@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use domain::{Command, CommandId, CredentialId, Email, UserId, Version};
 use serde_json::{Value, json};
@@ -10,6 +11,9 @@ use tempfile::TempDir;
 use testkit::{Ended, Engine, Function, Outcome, program, settings};
 use uuid::Uuid;
 use zeroize::Zeroizing;
+
+/// The sort key of everybody's first commit.
+pub const FIRST: &str = "commit-0000000001";
 
 /// What the function runs on: tables, and a file of service keys.
 pub struct Ground {
@@ -65,6 +69,13 @@ impl Ground {
         };
         self.store.execute(&mut Loaded::unborn(user).unwrap(), &intent).await.unwrap();
         user
+    }
+
+    /// Deletes a user's view.
+    pub async fn forget(&self, user: UserId) {
+        let client = self.engine.client();
+        let key = AttributeValue::S(user.to_string());
+        client.delete_item().table_name(&self.tables.views).key("user", key).send().await.unwrap();
     }
 
     /// The version that a user's view shows.

@@ -93,8 +93,23 @@ impl EventLog {
         snapshot: &mut Snapshot,
         vault: Option<Vault>,
     ) -> Result<Option<Vault>, ReadError> {
+        self.advance_visiting(user, snapshot, vault, |_| {}).await
+    }
+
+    /// The same, showing each commit that is folded.
+    pub async fn advance_visiting(
+        &self,
+        user: UserId,
+        snapshot: &mut Snapshot,
+        vault: Option<Vault>,
+        mut visit: impl FnMut(&Commit),
+    ) -> Result<Option<Vault>, ReadError> {
         let from = snapshot.head;
-        self.walk(user, from, vault, |commit, hash| snapshot.follow(commit, hash)).await
+        let follow = |commit: &Commit, hash| {
+            visit(commit);
+            snapshot.follow(commit, hash);
+        };
+        self.walk(user, from, vault, follow).await
     }
 
     /// Every commit of a user in order, from the first.

@@ -52,6 +52,8 @@ mod stale;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]
+mod usage;
+#[cfg(test)]
 mod vault;
 #[cfg(test)]
 mod views;

@@ -1,0 +1,57 @@
+use aws_config::BehaviorVersion;
+use chrono::{DateTime, Utc};
+use storage::keys::KeysError;
+use storage::{Lifetimes, Store};
+
+use crate::passwords::{HashError, HasherError, PasswordHasher};
+use crate::tokens::{PublicTokens, SigningError};
+use crate::{AuthorizerConfig, Clock, Config, Service};
+
+/// Why the function does not start with its settings.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The service keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// Passwords cannot be hashed like this.
+    #[error(transparent)]
+    Hasher(#[from] HasherError),
+    /// The memory of password hashes cannot be touched.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    /// Tokens cannot be signed.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
+}
+
+impl Config {
+    /// The service of these settings, reached with the region and credentials of the environment. What the first
+    /// request would wait for is paid here: the connection to the database, and the memory of a hash.
+    pub async fn start(self) -> Result<Service, StartError> {
+        let clock = Clock::system();
+        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let keys = self.keys.source(&aws).open(reading(&clock)).await?;
+        // One request at a time comes to a function, and so one hash.
+        let passwords = PasswordHasher::new(self.argon2, keys.pepper.clone(), 1)?;
+        let store = Store::new(&storage::client(&aws), &self.tables, &keys, Lifetimes::default());
+        let (warm, ()) = tokio::join!(passwords.warm(), store.warm());
+        warm?;
+        let service = Service::new(store, passwords, &keys, self.issuer, clock)?;
+        Ok(Service { origin: self.origin, ..service })
+    }
+}
+
+impl AuthorizerConfig {
+    /// What verifies tokens with public keys alone, and the clock to do it by.
+    pub async fn start(self) -> Result<(PublicTokens, Clock), StartError> {
+        let clock = Clock::system();
+        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let keys = self.keys.source(&aws).open_public(reading(&clock)).await?;
+        Ok((PublicTokens::new(keys, self.issuer.clone(), self.issuer)?, clock))
+    }
+}
+
+fn reading(clock: &Clock) -> impl Fn() -> DateTime<Utc> + Send + Sync + 'static {
+    let clock = clock.clone();
+    move || clock.now()
+}
