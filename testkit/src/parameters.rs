@@ -8,9 +8,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use storage::keys::{PublicKeys, ServiceKeys};
 
-/// The Parameter Store with the service keys of a deployment, as far as a function may use it: `GetParameters`.
-///
-/// [AWS Systems Manager API reference, "GetParameters"]
+/// The Parameter Store with the service keys of a deployment, as far as a function may use it: `GetParameters` of its API.
 #[derive(Debug)]
 pub struct Parameters {
     endpoint: String,
