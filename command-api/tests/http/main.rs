@@ -19,6 +19,7 @@ mod reading;
 mod refreshing;
 mod registering;
 mod renaming;
+mod rotating;
 mod secrets;
 mod sessions;
 mod story;
