@@ -103,7 +103,7 @@ impl Told {
             for event in events(commit) {
                 match event {
                     UserEvent::UserRegistered { .. } => current = self.registered_with(entries),
-                    UserEvent::UserPasswordChanged { .. } => {
+                    UserEvent::UserPasswordChanged { .. } | UserEvent::UserPasswordReset { .. } => {
                         let cause = request_of(commit).and_then(|request| entries.get(request));
                         current = cause.and_then(|entry| match entry.command {
                             Command::ChangePassword { new, .. } => Some(new),
@@ -112,6 +112,8 @@ impl Told {
                     }
                     UserEvent::UserSignedIn { .. }
                     | UserEvent::UserRenamed { .. }
+                    | UserEvent::UserRequestedPasswordReset { .. }
+                    | UserEvent::UserPasswordDisabled { .. }
                     | UserEvent::UserSignedOut { .. }
                     | UserEvent::UserEndedSession { .. }
                     | UserEvent::UserEndedOtherSessions { .. }
@@ -160,13 +162,16 @@ pub(crate) fn begun(event: &UserEvent) -> Option<SessionId> {
 pub(crate) fn ended(event: &UserEvent) -> Vec<SessionId> {
     match event {
         UserEvent::UserSignedIn { evicted, lapsed, .. } => evicted.iter().chain(lapsed).copied().collect(),
-        UserEvent::UserPasswordChanged { ended, .. } | UserEvent::UserEndedOtherSessions { ended } => {
-            ended.clone()
-        }
+        UserEvent::UserPasswordChanged { ended, .. }
+        | UserEvent::UserPasswordReset { ended, .. }
+        | UserEvent::UserEndedOtherSessions { ended } => ended.clone(),
         UserEvent::UserSignedOut { session }
         | UserEvent::UserEndedSession { session }
         | UserEvent::RefreshTokenReused { session } => vec![*session],
-        UserEvent::UserRegistered { .. } | UserEvent::UserRenamed { .. } => Vec::new(),
+        UserEvent::UserRegistered { .. }
+        | UserEvent::UserRenamed { .. }
+        | UserEvent::UserRequestedPasswordReset { .. }
+        | UserEvent::UserPasswordDisabled { .. } => Vec::new(),
     }
 }
 

@@ -10,7 +10,8 @@ pub mod user;
 pub mod values;
 
 pub use user::{
-    Account, Command, FOLD, LiveSession, MAX_SESSIONS, Rejection, User, UserEvent, VerifiedPassword, decide,
+    Account, Command, FOLD, LiveSession, MAX_SESSIONS, MOST_FAILURES, Rejection, User, UserEvent,
+    VerifiedPassword, decide,
 };
 pub use values::{
     CommandId, CredentialId, DisplayName, Email, Fault, NewPassword, PresentedPassword, SessionId, UserId,

@@ -11,6 +11,7 @@ mod identifiers;
 mod items;
 pub mod keys;
 mod log;
+pub mod one_time;
 mod parking;
 mod restore;
 mod retry;
@@ -43,4 +44,4 @@ pub use sessions::{
 pub use store::{Loaded, Store};
 pub use vault::{DataKey, Vault, VerifierKeys, WrappingKeys, is_vault};
 pub use views::{Put, Replacing, StoredView, TornView, View, ViewCursor, ViewKeys, ViewPage, Views};
-pub use write::{Appended, Enclosed, ExecuteError, Intent};
+pub use write::{Appended, Enclosed, ExecuteError, Intent, Pretended};

@@ -10,6 +10,7 @@ use crate::identifiers::{IdentifierKey, Identifiers};
 use crate::items::{Item, Wanted, batch_get, text};
 use crate::keys::LiveKeys;
 use crate::log::{EventLog, Snapshot, key};
+use crate::one_time::OneTimeKeys;
 use crate::retry::NO_NEW_TRY_AFTER;
 use crate::sessions::{Guesses, Lifetimes, Session, SessionKeys, Sessions};
 use crate::tables::Tables;
@@ -30,6 +31,8 @@ pub struct Store {
     pub sessions: Sessions,
     /// The counts of guesses.
     pub guesses: Guesses,
+    /// What makes and reads one-time tokens.
+    pub one_time: OneTimeKeys,
     pub(crate) verifiers: VerifierKeys,
     pub(crate) no_new_try_after: Duration,
 }
@@ -96,6 +99,7 @@ impl Store {
                 lifetimes,
             ),
             guesses: Guesses::new(client.clone(), tables.sessions.clone()),
+            one_time: OneTimeKeys::new(deployment(), keys.one_time.clone()),
             verifiers: VerifierKeys::new(deployment(), keys.verifiers.clone()),
             no_new_try_after: NO_NEW_TRY_AFTER,
         }

@@ -44,6 +44,8 @@ pub(crate) enum Problem {
     BadToken,
     /// The refresh token is not good, spent, or its session has ended.
     BadRefreshToken,
+    /// The token from a mail is not good: forged, for something else, past its end, spent, or void.
+    BadOneTimeToken,
     /// There is nothing at this path.
     NotFound,
     /// The path does not take this method.
@@ -126,6 +128,9 @@ impl Problem {
                 "invalid-grant",
                 "The refresh token is not good, or its session has ended",
             ),
+            Self::BadOneTimeToken => {
+                (StatusCode::BAD_REQUEST, "invalid-token", "The token is not good, or not any more")
+            }
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is nothing here"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method")
@@ -177,6 +182,7 @@ impl Problem {
             | Self::AddressTaken
             | Self::ProfileChanged
             | Self::BadRefreshToken
+            | Self::BadOneTimeToken
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::Misdirected
@@ -280,8 +286,10 @@ impl From<ExecuteError> for Problem {
             ExecuteError::Rejected(
                 rejection @ (Rejection::AlreadyRegistered
                 | Rejection::NotRegistered
-                | Rejection::CredentialMismatch),
+                | Rejection::CredentialMismatch
+                | Rejection::PasswordDisabled),
             ) => internal(rejection),
+            error @ ExecuteError::TooManyMails => internal(error),
         }
     }
 }

@@ -9,7 +9,7 @@ use storage::{Enclosed, ExecuteError, Intent, Loaded, Vault};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use super::candidate::{Candidate, verified_again};
+use super::candidate::{Attempt, Candidate, verified_again};
 use crate::http::{BodyProblems, Client, Fields, Problem, ProblemBody, internal};
 use crate::service::{Service, new_id};
 use crate::tokens::{AccessClaims, LIFETIME_SECONDS};
@@ -99,9 +99,14 @@ pub(super) async fn login(
     let _place = service.passwords.place().ok_or_else(Problem::overloaded)?;
     let mut candidate = Candidate::find(&service, &email).await?;
     let attempt = candidate.count(&service, now).await?;
-    let good = candidate.satisfied_by(&service, &password).await?;
+    let good = candidate.passes(&service, attempt, &password).await?;
     let user = candidate.user;
-    let Some(mut loaded) = candidate.loaded.filter(|_| good) else { return Err(refused(user)) };
+    if !good {
+        candidate.failed(&service, &client, attempt, now).await?;
+    }
+    let (Some(mut loaded), Attempt::Counted(attempt)) = (candidate.loaded.filter(|_| good), attempt) else {
+        return Err(refused(user));
+    };
 
     let stronger = stronger(&service, &loaded, &password).await;
     let id = SessionId::new(new_id(now)?);
@@ -139,9 +144,9 @@ pub(super) async fn login(
                 looked_again = true;
                 verified = verified_again(&service, &loaded, credential, &password).await?;
             }
-            Err(ExecuteError::Rejected(Rejection::CredentialMismatch | Rejection::NotRegistered)) => {
-                return Err(refused(user));
-            }
+            Err(ExecuteError::Rejected(
+                Rejection::CredentialMismatch | Rejection::NotRegistered | Rejection::PasswordDisabled,
+            )) => return Err(refused(user)),
             Err(error) => return Err(error.into()),
         }
     };

@@ -3,6 +3,7 @@
 mod acting;
 mod candidate;
 mod change_password;
+mod forgot_password;
 mod fresh;
 mod login;
 mod logout;
@@ -11,6 +12,7 @@ mod openapi;
 mod patch_me;
 mod refresh;
 mod register;
+mod reset_password;
 mod sessions;
 mod well_known;
 
@@ -36,6 +38,8 @@ pub fn router(service: Arc<Service>) -> Router {
         .routes(routes!(login::login))
         .routes(routes!(me::me, patch_me::patch_me))
         .routes(routes!(change_password::change_password))
+        .routes(routes!(forgot_password::forgot_password))
+        .routes(routes!(reset_password::reset_password))
         .routes(routes!(sessions::sessions, sessions::end_other_sessions))
         .routes(routes!(sessions::end_session))
         .routes(routes!(refresh::refresh))

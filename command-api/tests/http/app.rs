@@ -9,10 +9,12 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::passwords::{HashParams, PasswordHasher};
 use command_api::{Clock, Service, router};
+use domain::UserEvent;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use storage::keys::ServiceKeys;
+use storage::one_time::Bound;
 use storage::tables::Tables;
 use storage::{Lifetimes, Store};
 use testkit::{Engine, Meter, Taken};
@@ -153,6 +155,30 @@ impl App {
     pub async fn change_password(&self, access_token: &str, current: &str, new: &str) -> Answer {
         let request = self.request(Method::POST, "/me/password").bearer_auth(access_token);
         self.send(request.json(&json!({"current_password": current, "new_password": new}))).await
+    }
+
+    pub async fn forgot(&self, email: &str) -> Answer {
+        self.post("/password/forgot", json!({ "email": email })).await
+    }
+
+    pub async fn reset(&self, token: &str, new: &str) -> Answer {
+        self.post("/password/reset", json!({"token": token, "new_password": new})).await
+    }
+
+    /// The token of the mail that the last request of this user for a reset called for: made as the mailer makes it.
+    pub async fn mailed(&self, user: &str) -> String {
+        let user = user.parse().unwrap();
+        let mut token = None;
+        let visit = |commit: &storage::Commit| {
+            for recorded in &commit.events {
+                if let UserEvent::UserRequestedPasswordReset { email, credential, ends } = &recorded.event {
+                    let bound = Bound::PasswordReset { email, credential: *credential };
+                    token = Some(self.store.one_time.make(user, &bound, *ends).unwrap().to_string());
+                }
+            }
+        };
+        self.store.log.history(user, visit).await.unwrap();
+        token.unwrap_or_else(|| panic!("{user} asked for no reset"))
     }
 
     pub async fn delete(&self, path: &str, access_token: &str) -> Answer {

@@ -153,6 +153,41 @@ async fn a_change_of_password_is_three_requests_and_seven_units_and_two_for_ever
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_password_is_four_requests_known_or_not_whatever_the_view_knows() {
+    let app = App::start().await;
+    let user = app.register().await;
+    app.project(&user).await;
+    let requests = ["GetItem", "BatchGetItem", "Query", "TransactWriteItems"];
+    for email in [ADA, "nobody@example.com"] {
+        for _ in 0..4 {
+            took(app.taken(app.forgot(email)).await, 202, &requests, 4.0, 3.5);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_is_three_requests_and_four_units_and_two_for_every_session() {
+    let app = App::start().await;
+    let user = app.register().await;
+    let requests = ["BatchGetItem", "GetItem", "TransactWriteItems"];
+    for (sessions, units) in [(0, 4.0), (1, 6.0), (5, 14.0)] {
+        for _ in 0..sessions {
+            app.signed_in().await;
+        }
+        assert_eq!(app.forgot(ADA).await.status, StatusCode::ACCEPTED);
+        app.project(&user).await;
+        let token = app.mailed(&user).await;
+        took(app.taken(app.reset(&token, PASSWORD)).await, 204, &requests, units, 2.5);
+        app.project(&user).await;
+        // Spent: the log is asked.
+        took(app.taken(app.reset(&token, PASSWORD)).await, 400, &["BatchGetItem", "Query"], 0.0, 2.5);
+        app.pass(TimeDelta::minutes(10));
+        took(app.taken(app.reset(&token, PASSWORD)).await, 400, &[], 0.0, 0.0);
+    }
+    took(app.taken(app.reset("x", PASSWORD)).await, 400, &[], 0.0, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_listed_in_three_requests_and_ended_in_two_or_three() {
     let app = App::start().await;
     let user = app.register().await;

@@ -46,6 +46,29 @@ pub enum Command {
         /// The verifier that goes into the vault with this command.
         credential: CredentialId,
     },
+    /// Send a mail with which the password can be reset.
+    RequestPasswordReset {
+        /// The address by which the user was found, and to which the mail goes.
+        email: Email,
+        /// Until when the token in the mail is good; the event has it in whole seconds.
+        ends: DateTime<Utc>,
+    },
+    /// Take another password; a token from a mail has been shown instead of the current one.
+    ResetPassword {
+        /// The address to which the token went.
+        email: Email,
+        /// The verifier that the user had when the token was made.
+        replacing: CredentialId,
+        /// The verifier that goes into the vault with this command.
+        credential: CredentialId,
+        /// The number of the last attempt that was counted: those up to it no longer count.
+        base: u64,
+    },
+    /// Let no password of the user be right until it is reset: too many attempts have failed.
+    DisablePassword {
+        /// The number of the last attempt that was counted.
+        attempt: u64,
+    },
     /// End a session.
     SignOut {
         /// The session to end.
@@ -78,6 +101,9 @@ impl Command {
             Self::SignIn { .. } => "SignIn",
             Self::Rename { .. } => "Rename",
             Self::ChangePassword { .. } => "ChangePassword",
+            Self::RequestPasswordReset { .. } => "RequestPasswordReset",
+            Self::ResetPassword { .. } => "ResetPassword",
+            Self::DisablePassword { .. } => "DisablePassword",
             Self::SignOut { .. } => "SignOut",
             Self::EndSession { .. } => "EndSession",
             Self::EndOtherSessions { .. } => "EndOtherSessions",
@@ -95,9 +121,13 @@ pub enum Rejection {
     /// The user's log has not begun.
     #[error("the user is not registered")]
     NotRegistered,
-    /// The password was checked against a verifier, or found by an address, that is no longer the user's.
+    /// The password was checked against a verifier, or found by an address, that is no longer the user's; or the token
+    /// was made for such.
     #[error("the credential that was verified is not the user's")]
     CredentialMismatch,
+    /// Too many attempts have failed: no password is right until it is reset.
+    #[error("the password is disabled")]
+    PasswordDisabled,
     /// The session in which the command was given has ended.
     #[error("the session has ended")]
     SessionEnded,

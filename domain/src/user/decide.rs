@@ -5,6 +5,9 @@ use crate::values::SessionId;
 
 /// The most sessions a user can have; the oldest gives way to the next.
 pub const MAX_SESSIONS: usize = 50;
+/// So many consecutive attempts may fail; with the last of them the password is disabled. [ASVS 5.0, 6.3.1; NIST SP
+/// 800-63B-4, section 3.2.2]
+pub const MOST_FAILURES: u64 = 100;
 
 /// What comes of a command for this user at this time: the events to append, none if there is nothing to do, or a
 /// refusal.
@@ -20,6 +23,9 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
         (Command::Register { .. }, User::Registered(_)) => Err(Rejection::AlreadyRegistered),
 
         (Command::SignIn { email, credential, attempt, session, ends }, User::Registered(account)) => {
+            if account.password_disabled {
+                return Err(Rejection::PasswordDisabled);
+            }
             if account.email != *email || account.credential != *credential {
                 return Err(Rejection::CredentialMismatch);
             }
@@ -51,6 +57,9 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
         (Command::ChangePassword { session, verified, credential }, User::Registered(account)) => {
             // Before the credential: whose session has ended learns nothing about passwords.
             let others = others(account, *session)?;
+            if account.password_disabled {
+                return Err(Rejection::PasswordDisabled);
+            }
             if account.credential != verified.credential {
                 return Err(Rejection::CredentialMismatch);
             }
@@ -59,6 +68,33 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
                 password: *verified,
                 ended: others,
             }])
+        }
+
+        (Command::RequestPasswordReset { email, ends }, User::Registered(account)) => {
+            if account.email != *email {
+                return Err(Rejection::CredentialMismatch);
+            }
+            Ok(vec![UserEvent::UserRequestedPasswordReset {
+                email: email.clone(),
+                credential: account.credential,
+                ends: ends.trunc_subsecs(0),
+            }])
+        }
+        (Command::ResetPassword { email, replacing, credential, base }, User::Registered(account)) => {
+            if account.email != *email || account.credential != *replacing {
+                return Err(Rejection::CredentialMismatch);
+            }
+            Ok(vec![UserEvent::UserPasswordReset {
+                credential: *credential,
+                base: *base,
+                ended: account.sessions.iter().map(|live| live.id).collect(),
+            }])
+        }
+        (Command::DisablePassword { attempt }, User::Registered(account)) => {
+            // Attempts before the last success, or the last reset, do not count.
+            let failed = attempt.saturating_sub(account.last_success) >= MOST_FAILURES;
+            let event = UserEvent::UserPasswordDisabled { attempt: *attempt };
+            Ok(if failed && !account.password_disabled { vec![event] } else { vec![] })
         }
 
         (Command::SignOut { session }, User::Registered(account)) => {
@@ -82,6 +118,9 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
             Command::SignIn { .. }
             | Command::Rename { .. }
             | Command::ChangePassword { .. }
+            | Command::RequestPasswordReset { .. }
+            | Command::ResetPassword { .. }
+            | Command::DisablePassword { .. }
             | Command::SignOut { .. }
             | Command::EndSession { .. }
             | Command::EndOtherSessions { .. }

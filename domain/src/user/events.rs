@@ -59,6 +59,32 @@ pub enum UserEvent {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         ended: Vec<SessionId>,
     },
+    /// Somebody who gave the user's address asked for a mail with which the password can be reset.
+    UserRequestedPasswordReset {
+        /// The address to which the mail goes.
+        email: Email,
+        /// The verifier that the token in it lets replace, and no other.
+        credential: CredentialId,
+        /// Until when the token is good; whole seconds.
+        #[serde(with = "chrono::serde::ts_seconds")]
+        ends: DateTime<Utc>,
+    },
+    /// Whoever reads the user's mail took another password, which shows that the address is theirs; every session was
+    /// ended.
+    UserPasswordReset {
+        /// The verifier put into the vault, in place of the one before.
+        credential: CredentialId,
+        /// The number of the last attempt counted before: it and those before it no longer count.
+        base: u64,
+        /// The sessions ended: all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ended: Vec<SessionId>,
+    },
+    /// Too many attempts failed, one after the other: no password is right until it is reset.
+    UserPasswordDisabled {
+        /// The number of the last attempt that was counted.
+        attempt: u64,
+    },
     /// The user ended a session.
     UserSignedOut {
         /// The session ended.
@@ -99,6 +125,9 @@ impl UserEvent {
             Self::UserSignedIn { .. } => "UserSignedIn",
             Self::UserRenamed { .. } => "UserRenamed",
             Self::UserPasswordChanged { .. } => "UserPasswordChanged",
+            Self::UserRequestedPasswordReset { .. } => "UserRequestedPasswordReset",
+            Self::UserPasswordReset { .. } => "UserPasswordReset",
+            Self::UserPasswordDisabled { .. } => "UserPasswordDisabled",
             Self::UserSignedOut { .. } => "UserSignedOut",
             Self::UserEndedSession { .. } => "UserEndedSession",
             Self::UserEndedOtherSessions { .. } => "UserEndedOtherSessions",

@@ -19,6 +19,7 @@ impl User {
                     credential: *credential,
                     sessions: Vec::new(),
                     last_success: 0,
+                    password_disabled: false,
                     created_at: at,
                     updated_at: at,
                     profile_version: version,
@@ -47,6 +48,21 @@ impl User {
                 account.last_success = account.last_success.max(password.attempt);
                 Self::Registered(without(account, ended))
             }
+            (user @ Self::Registered(_), UserEvent::UserRequestedPasswordReset { .. }) => user,
+            (Self::Registered(mut account), UserEvent::UserPasswordReset { credential, base, ended }) => {
+                account.credential = *credential;
+                account.last_success = account.last_success.max(*base);
+                account.password_disabled = false;
+                if !account.email_verified {
+                    account.email_verified = true;
+                    account.updated_at = at;
+                    account.profile_version = version;
+                }
+                Self::Registered(without(account, ended))
+            }
+            (Self::Registered(account), UserEvent::UserPasswordDisabled { attempt: _ }) => {
+                Self::Registered(Account { password_disabled: true, ..account })
+            }
             (
                 Self::Registered(account),
                 UserEvent::UserSignedOut { session }
@@ -62,6 +78,9 @@ impl User {
                 UserEvent::UserSignedIn { .. }
                 | UserEvent::UserRenamed { .. }
                 | UserEvent::UserPasswordChanged { .. }
+                | UserEvent::UserRequestedPasswordReset { .. }
+                | UserEvent::UserPasswordReset { .. }
+                | UserEvent::UserPasswordDisabled { .. }
                 | UserEvent::UserSignedOut { .. }
                 | UserEvent::UserEndedSession { .. }
                 | UserEvent::UserEndedOtherSessions { .. }

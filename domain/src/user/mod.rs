@@ -9,6 +9,6 @@ mod state;
 mod upcast;
 
 pub use commands::{Command, Rejection};
-pub use decide::{MAX_SESSIONS, decide};
+pub use decide::{MAX_SESSIONS, MOST_FAILURES, decide};
 pub use events::{UserEvent, VerifiedPassword};
 pub use state::{Account, FOLD, LiveSession, User};

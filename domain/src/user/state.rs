@@ -5,7 +5,7 @@ use crate::values::{CredentialId, DisplayName, Email, SessionId, Version};
 
 /// The number of the folding code. It goes up whenever [`User::evolve`] or the form of [`User`] changes, so that
 /// documents of another number are neither used nor overwritten by older code. `tests/golden/` holds its documents.
-pub const FOLD: u32 = 1;
+pub const FOLD: u32 = 2;
 
 /// What a user's events add up to: the state that decisions rest on and the document of the read model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -35,8 +35,12 @@ pub struct Account {
     /// The sessions begun and not ended, oldest first; some may have reached their end by now.
     #[serde(with = "packed_sessions", default, skip_serializing_if = "Vec::is_empty")]
     pub sessions: Vec<LiveSession>,
-    /// The number of the last attempt to sign in that succeeded, from which consecutive failures are counted.
+    /// The number of the last attempt to sign in that succeeded, or of the last before a reset, from which consecutive
+    /// failures are counted.
     pub last_success: u64,
+    /// Whether too many attempts have failed: no password is right until it is reset.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub password_disabled: bool,
     /// When the user registered.
     pub created_at: DateTime<Utc>,
     /// When the profile last changed.
@@ -62,6 +66,11 @@ impl User {
             Self::Registered(account) => Some(account),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Fifty sessions as one string of 30 characters each: half of what a list of objects takes, which is what keeps a

@@ -1,12 +1,13 @@
 //! Every branch of `decide`.
 
 use chrono::TimeDelta;
-use domain::{Command, Email, MAX_SESSIONS, Rejection, UserEvent, VerifiedPassword};
+use domain::{Command, Email, MAX_SESSIONS, MOST_FAILURES, Rejection, UserEvent, VerifiedPassword};
 
 use crate::fixture::{
-    a_month_later, ada, change_password, credential, end_others, end_reused, end_session, ended_others,
-    ended_session, given, minute, password, password_changed, register, registered, rename, renamed, reused,
-    session, sign_in, sign_out, signed_in, signed_in_until, signed_out,
+    a_month_later, ada, change_password, credential, disable, disabled, end_others, end_reused, end_session,
+    ended_others, ended_session, given, minute, password, password_changed, password_reset, register,
+    registered, rename, renamed, request_reset, reset_password, reset_requested, reused, session, sign_in,
+    sign_out, signed_in, signed_in_until, signed_out,
 };
 
 /// Ada with as many sessions as she may have: numbers 1 to 50.
@@ -52,6 +53,9 @@ fn who_is_not_registered_can_only_register() {
         sign_in(1),
         rename(None, None),
         change_password(1, 2),
+        request_reset(ada()),
+        reset_password(1, 2, 0),
+        disable(100),
         sign_out(1),
         end_session(1, 2),
         end_others(1),
@@ -269,6 +273,69 @@ fn the_old_password_signs_nobody_in_once_it_was_changed() {
         evicted: None,
         lapsed: vec![],
     }]);
+}
+
+#[test]
+fn a_mail_for_a_reset_goes_to_the_users_address_and_to_no_other() {
+    given([registered()]).when(&request_reset(ada())).then([reset_requested()]);
+    let other = Email::parse("eve@example.com").unwrap();
+    given([registered()]).when(&request_reset(other)).then_refused(Rejection::CredentialMismatch);
+    // The log keeps whole seconds.
+    let with_millis =
+        Command::RequestPasswordReset { email: ada(), ends: a_month_later() + TimeDelta::milliseconds(9) };
+    given([registered()]).when(&with_millis).then([reset_requested()]);
+    // Also where the password is disabled.
+    given([registered(), disabled(100)]).when(&request_reset(ada())).then([reset_requested()]);
+}
+
+#[test]
+fn a_reset_ends_every_session() {
+    let history = given([registered(), signed_in(1), signed_in(2), signed_out(1)]);
+    history.when(&reset_password(1, 9, 5)).then([password_reset(9, 5, [2])]);
+    given(with_all_her_sessions()).when(&reset_password(1, 9, 50)).then([password_reset(9, 50, 1..=50)]);
+    given([registered()]).when(&reset_password(1, 9, 0)).then([password_reset(9, 0, [])]);
+}
+
+#[test]
+fn a_reset_replaces_the_password_for_which_its_token_was_made_and_no_other() {
+    let mismatch = Rejection::CredentialMismatch;
+    given([registered(), password_reset(2, 0, [])]).when(&reset_password(1, 3, 0)).then_refused(mismatch);
+    let changed = given([registered(), signed_in(1), password_changed(2, [])]);
+    changed.when(&reset_password(1, 3, 0)).then_refused(mismatch);
+    let elsewhere = Command::ResetPassword {
+        email: Email::parse("eve@example.com").unwrap(),
+        replacing: credential(1),
+        credential: credential(2),
+        base: 0,
+    };
+    given([registered()]).when(&elsewhere).then_refused(mismatch);
+}
+
+#[test]
+fn with_the_hundredth_failure_in_a_row_the_password_is_disabled_once() {
+    assert_eq!(MOST_FAILURES, 100);
+    given([registered()]).when(&disable(99)).then_nothing();
+    given([registered()]).when(&disable(100)).then([disabled(100)]);
+    given([registered(), disabled(100)]).when(&disable(100)).then_nothing();
+    // Since the last success, or the last reset.
+    given([registered(), signed_in(7)]).when(&disable(106)).then_nothing();
+    given([registered(), signed_in(7)]).when(&disable(107)).then([disabled(107)]);
+    given([registered(), signed_in(7)]).when(&disable(3)).then_nothing();
+    given([registered(), disabled(100), password_reset(2, 100, [])]).when(&disable(100)).then_nothing();
+    given([registered(), disabled(100), password_reset(2, 100, [])])
+        .when(&disable(200))
+        .then([disabled(200)]);
+}
+
+#[test]
+fn a_disabled_password_signs_nobody_in_and_changes_to_no_other() {
+    let history = || given([registered(), signed_in(1), disabled(101)]);
+    history().when(&sign_in(102)).then_refused(Rejection::PasswordDisabled);
+    history().when(&change_password(1, 102)).then_refused(Rejection::PasswordDisabled);
+    // What lives goes on, and what needs no password can be done.
+    history().when(&rename(None, None)).then([renamed(None)]);
+    history().when(&sign_out(1)).then([signed_out(1)]);
+    history().when(&reset_password(1, 2, 101)).then([password_reset(2, 101, [1])]);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use domain::{Account, DisplayName, Email, LiveSession, User, UserEvent, Version};
 
 use crate::fixture::{
-    Given, a_month_later, ada, credential, ended_others, ended_session, given, minute, noon, password,
-    password_changed, registered, renamed, reused, session, signed_in, signed_out,
+    Given, a_month_later, ada, credential, disabled, ended_others, ended_session, given, minute, noon,
+    password, password_changed, password_reset, registered, renamed, reset_requested, reused, session,
+    signed_in, signed_out,
 };
 
 #[track_caller]
@@ -24,6 +25,7 @@ fn a_registered_user_has_what_was_registered() {
         credential: credential(1),
         sessions: vec![],
         last_success: 0,
+        password_disabled: false,
         created_at: noon(),
         updated_at: noon(),
         profile_version: Version::new(1),
@@ -79,6 +81,41 @@ fn a_new_password_leaves_its_verifier_and_the_sessions_that_were_not_ended_and_c
 }
 
 #[test]
+fn a_request_for_a_reset_changes_nothing() {
+    let before = given([registered(), signed_in(1), disabled(101)]);
+    let after = given([registered(), signed_in(1), disabled(101), reset_requested()]);
+    assert_eq!(before.user, after.user);
+}
+
+#[test]
+fn a_reset_ends_the_sessions_named_and_what_failed_before_and_verifies_the_address_once() {
+    let history = [registered(), signed_in(1), signed_in(2), disabled(102)];
+    let before = account(given(history.clone()));
+    let after = account(given(history.into_iter().chain([password_reset(9, 102, [1, 2])])));
+    let expected = Account {
+        credential: credential(9),
+        sessions: vec![],
+        last_success: 102,
+        password_disabled: false,
+        email_verified: true,
+        updated_at: minute(4),
+        profile_version: Version::new(5),
+        ..before
+    };
+    assert_eq!(after, expected);
+    // Nothing of the profile changes a second time, and a base that was overtaken is not taken back.
+    let again = account(given([registered(), password_reset(2, 7, []), password_reset(3, 6, [])]));
+    assert_eq!((again.last_success, again.profile_version), (7, Version::new(2)));
+}
+
+#[test]
+fn a_disabled_password_leaves_everything_else_as_it_is() {
+    let before = account(given([registered(), signed_in(1)]));
+    let after = account(given([registered(), signed_in(1), disabled(101)]));
+    assert_eq!(after, Account { password_disabled: true, ..before });
+}
+
+#[test]
 fn what_happens_to_sessions_changes_no_profile() {
     let account = account(given([registered(), signed_in(1), signed_in(2), signed_out(1), reused(2)]));
     assert_eq!((account.updated_at, account.profile_version), (noon(), Version::new(1)));
@@ -99,6 +136,9 @@ fn an_event_that_does_not_fit_changes_nothing() {
         signed_in(1),
         renamed(None),
         password_changed(2, [1]),
+        reset_requested(),
+        password_reset(2, 0, [1]),
+        disabled(100),
         signed_out(1),
         ended_session(1),
         ended_others([1]),

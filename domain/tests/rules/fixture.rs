@@ -75,6 +75,24 @@ pub(crate) fn password_changed(number: u32, ended: impl IntoIterator<Item = u128
     }
 }
 
+/// Asked for with Ada's address and first credential, good until a month later.
+pub(crate) fn reset_requested() -> UserEvent {
+    UserEvent::UserRequestedPasswordReset { email: ada(), credential: credential(1), ends: a_month_later() }
+}
+
+/// Another password, credential `number`, after so many attempts had been counted.
+pub(crate) fn password_reset(number: u32, base: u64, ended: impl IntoIterator<Item = u128>) -> UserEvent {
+    UserEvent::UserPasswordReset {
+        credential: credential(number.into()),
+        base,
+        ended: ended.into_iter().map(session).collect(),
+    }
+}
+
+pub(crate) fn disabled(attempt: u64) -> UserEvent {
+    UserEvent::UserPasswordDisabled { attempt }
+}
+
 pub(crate) fn signed_out(number: u128) -> UserEvent {
     UserEvent::UserSignedOut { session: session(number) }
 }
@@ -131,6 +149,24 @@ pub(crate) fn change_password(acting: u128, number: u32) -> Command {
         verified: password(number.into()),
         credential: credential(number.into()),
     }
+}
+
+pub(crate) fn request_reset(email: Email) -> Command {
+    Command::RequestPasswordReset { email, ends: a_month_later() }
+}
+
+/// Asks for credential `number` in place of this one, after so many attempts were counted.
+pub(crate) fn reset_password(replacing: u128, number: u128, base: u64) -> Command {
+    Command::ResetPassword {
+        email: ada(),
+        replacing: credential(replacing),
+        credential: credential(number),
+        base,
+    }
+}
+
+pub(crate) fn disable(attempt: u64) -> Command {
+    Command::DisablePassword { attempt }
 }
 
 pub(crate) fn sign_out(number: u128) -> Command {

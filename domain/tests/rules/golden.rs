@@ -8,8 +8,8 @@ use domain::{FOLD, User, UserEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::fixture::{
-    a_month_later, ada, credential, ended_others, ended_session, given, password, password_changed,
-    registered, renamed, reused, session, signed_in, signed_out,
+    a_month_later, ada, credential, disabled, ended_others, ended_session, given, password, password_changed,
+    password_reset, registered, renamed, reset_requested, reused, session, signed_in, signed_out,
 };
 
 const EVENTS: &str = include_str!("../golden/events.jsonl");
@@ -23,6 +23,12 @@ fn written_today() -> Vec<UserEvent> {
     written.extend([signed_out(1), reused(1), renamed(None), renamed(Some("Ada Lovelace"))]);
     written.extend([password_changed(12, []), password_changed(12, [1, 3])]);
     written.extend([ended_session(1), ended_others([1, 3])]);
+    written.extend([
+        reset_requested(),
+        password_reset(2, 7, []),
+        password_reset(2, 7, [1, 3]),
+        disabled(107),
+    ]);
     written
 }
 
@@ -60,6 +66,7 @@ fn what_the_lines_mean() -> Vec<UserEvent> {
     meant.extend(sign_ins());
     meant.extend([password_changed(12, []), password_changed(12, [1, 3])]);
     meant.extend([ended_session(1), ended_others([1, 3])]);
+    meant.extend([reset_requested(), password_reset(2, 7, []), password_reset(2, 7, [1, 3]), disabled(107)]);
     meant
 }
 
@@ -149,6 +156,10 @@ fn folded_today() -> Vec<String> {
             ended_session(3),
             ended_others([1, 4]),
         ],
+        vec![registered(), signed_in(1), reset_requested()],
+        vec![registered(), signed_in(1), disabled(101)],
+        vec![registered(), signed_in(1), disabled(101), reset_requested(), password_reset(2, 101, [1])],
+        vec![registered(), password_reset(2, 0, []), signed_in(7), password_reset(3, 6, [7])],
     ];
     histories
         .into_iter()

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Command, DisplayName, Email, MAX_SESSIONS, SessionId, User, UserEvent, VerifiedPassword, Version, decide,
+    Command, DisplayName, Email, MAX_SESSIONS, MOST_FAILURES, SessionId, User, UserEvent, VerifiedPassword,
+    Version, decide,
 };
 use proptest::prelude::{
     Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
@@ -12,8 +13,8 @@ use proptest::prelude::{
 use uuid::Uuid;
 
 use crate::fixture::{
-    ada, credential, end_others, end_reused, end_session, given, noon, password, register, registered,
-    rename_in, session, sign_out,
+    ada, credential, disable, end_others, end_reused, end_session, given, noon, password, register,
+    registered, rename_in, request_reset, session, sign_out,
 };
 
 /// One command of a history. Sessions are named by the sign-in that began them, counted from 0.
@@ -23,6 +24,9 @@ enum Ask {
     SignIn { address_is_hers: bool, credential_is_hers: bool, lasts: TimeDelta, attempt: u64 },
     Rename(Option<u8>, Option<Vec<u64>>),
     ChangePassword { acting: usize, credential_is_hers: bool, attempt: u64 },
+    RequestReset { address_is_hers: bool },
+    ResetPassword { credential_is_hers: bool, base: u64 },
+    Disable(u64),
     SignOut(usize),
     EndSession(usize, usize),
     EndOthers(usize),
@@ -41,17 +45,23 @@ fn asks() -> impl Strategy<Value = Ask> {
             }
         });
     prop_oneof![
-        1 => Just(Ask::Register),
-        12 => sign_in,
-        2 => (proptest::option::of(0..3_u8), proptest::option::of(proptest::collection::vec(0..20_u64, 0..9)))
+        6 => Just(Ask::Register),
+        90 => sign_in,
+        12 => (proptest::option::of(0..3_u8), proptest::option::of(proptest::collection::vec(0..20_u64, 0..9)))
             .prop_map(|(name, replacing)| Ask::Rename(name, replacing)),
-        1 => (0..100_usize, any::<u8>(), 0..500_u64).prop_map(|(acting, right, attempt)| {
+        9 => (0..100_usize, any::<u8>(), 0..500_u64).prop_map(|(acting, right, attempt)| {
             Ask::ChangePassword { acting, credential_is_hers: right % 16 != 0, attempt }
         }),
-        2 => (0..100_usize).prop_map(Ask::SignOut),
-        2 => (0..100_usize, 0..100_usize).prop_map(|(acting, number)| Ask::EndSession(acting, number)),
-        1 => (0..200_usize).prop_map(Ask::EndOthers),
-        1 => (0..100_usize).prop_map(Ask::EndReused),
+        3 => any::<u8>().prop_map(|right| Ask::RequestReset { address_is_hers: right % 4 != 0 }),
+        1 => (any::<u8>(), 0..500_u64).prop_map(|(right, base)| {
+            Ask::ResetPassword { credential_is_hers: right % 4 != 0, base }
+        }),
+        // Most are too few after the last success.
+        1 => (0..900_u64).prop_map(Ask::Disable),
+        12 => (0..100_usize).prop_map(Ask::SignOut),
+        12 => (0..100_usize, 0..100_usize).prop_map(|(acting, number)| Ask::EndSession(acting, number)),
+        6 => (0..200_usize).prop_map(Ask::EndOthers),
+        6 => (0..100_usize).prop_map(Ask::EndReused),
     ]
 }
 
@@ -100,6 +110,19 @@ fn live(steps: Vec<(Ask, i64)>) -> Vec<Commit> {
                     credential: credential(credentials),
                 }
             }
+            Ask::RequestReset { address_is_hers } => {
+                request_reset(if address_is_hers { ada() } else { Email::parse("eve@example.com").unwrap() })
+            }
+            Ask::ResetPassword { credential_is_hers, base } => {
+                credentials += 1;
+                Command::ResetPassword {
+                    email: ada(),
+                    replacing: if credential_is_hers { hers } else { credential(0) },
+                    credential: credential(credentials),
+                    base,
+                }
+            }
+            Ask::Disable(attempt) => disable(attempt),
             Ask::SignOut(number) => sign_out(number as u128),
             Ask::EndSession(acting, number) => end_session(acting as u128, number as u128),
             Ask::EndOthers(acting) => end_others(acting as u128),
@@ -123,7 +146,7 @@ fn live(steps: Vec<(Ask, i64)>) -> Vec<Commit> {
 fn histories() -> impl Strategy<Value = Vec<Commit>> {
     let at = prop_oneof![40 => 0..3_600_i64, 2 => -86_400..0_i64, 1 => 0..20 * 86_400_i64];
     let registers_first = prop_oneof![9 => Just(true), 1 => Just(false)];
-    (registers_first, proptest::collection::vec((asks(), at), 0..200)).prop_map(|(first, mut steps)| {
+    (registers_first, proptest::collection::vec((asks(), at), 0..280)).prop_map(|(first, mut steps)| {
         if first {
             steps.insert(0, (Ask::Register, 0));
         }
@@ -138,13 +161,16 @@ fn sessions(user: &User) -> BTreeSet<SessionId> {
 /// The session that an event began, if it began one, and those that it ended.
 fn begun_and_ended(event: &UserEvent) -> (Option<SessionId>, Vec<SessionId>) {
     match event {
-        UserEvent::UserRegistered { .. } | UserEvent::UserRenamed { .. } => (None, vec![]),
+        UserEvent::UserRegistered { .. }
+        | UserEvent::UserRenamed { .. }
+        | UserEvent::UserRequestedPasswordReset { .. }
+        | UserEvent::UserPasswordDisabled { .. } => (None, vec![]),
         UserEvent::UserSignedIn { session, evicted, lapsed, .. } => {
             (Some(*session), evicted.iter().chain(lapsed).copied().collect())
         }
-        UserEvent::UserPasswordChanged { ended, .. } | UserEvent::UserEndedOtherSessions { ended } => {
-            (None, ended.clone())
-        }
+        UserEvent::UserPasswordChanged { ended, .. }
+        | UserEvent::UserPasswordReset { ended, .. }
+        | UserEvent::UserEndedOtherSessions { ended } => (None, ended.clone()),
         UserEvent::UserSignedOut { session }
         | UserEvent::UserEndedSession { session }
         | UserEvent::RefreshTokenReused { session } => (None, vec![*session]),
@@ -199,6 +225,39 @@ proptest! {
                 prop_assert_eq!(account.sessions.len(), 1);
                 prop_assert_eq!(account.credential, *credential);
                 prop_assert!(before.insert(*credential));
+            }
+        }
+    }
+
+    #[test]
+    fn a_reset_leaves_no_session_and_a_verified_address_and_a_password_that_is_not_disabled(log in histories()) {
+        let mut before = BTreeSet::from([credential(1)]);
+        for commit in &log {
+            for event in &commit.events {
+                let UserEvent::UserPasswordReset { credential, base, .. } = event else { continue };
+                let account = commit.after.account().unwrap();
+                prop_assert!(account.sessions.is_empty() && account.email_verified && !account.password_disabled);
+                prop_assert_eq!(account.credential, *credential);
+                prop_assert!(account.last_success >= *base);
+                prop_assert!(before.insert(*credential));
+            }
+        }
+    }
+
+    #[test]
+    fn no_password_is_right_between_its_disabling_and_a_reset(log in histories()) {
+        for commit in &log {
+            let disabled = commit.before.account().is_some_and(|account| account.password_disabled);
+            for event in &commit.events {
+                let rests_on_one =
+                    matches!(event, UserEvent::UserSignedIn { .. } | UserEvent::UserPasswordChanged { .. });
+                prop_assert!(!(disabled && rests_on_one));
+                let resets = matches!(event, UserEvent::UserPasswordReset { .. });
+                prop_assert!(!disabled || resets || commit.after.account().unwrap().password_disabled);
+                if let UserEvent::UserPasswordDisabled { attempt } = event {
+                    let since = commit.before.account().unwrap().last_success;
+                    prop_assert!(!disabled && attempt - since >= MOST_FAILURES);
+                }
             }
         }
     }
@@ -273,6 +332,9 @@ proptest! {
                     // Said twice, each of these finds nothing left to do.
                     UserEvent::UserRegistered { .. }
                     | UserEvent::UserPasswordChanged { .. }
+                    | UserEvent::UserRequestedPasswordReset { .. }
+                    | UserEvent::UserPasswordReset { .. }
+                    | UserEvent::UserPasswordDisabled { .. }
                     | UserEvent::UserSignedOut { .. }
                     | UserEvent::UserEndedSession { .. }
                     | UserEvent::UserEndedOtherSessions { .. }
@@ -294,13 +356,16 @@ fn histories_are_long_enough_for_sessions_to_give_way_and_to_lapse() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut evictions, mut lapses, mut ends, mut renames, mut changes) = (0, 0, 0, 0, 0);
-    let mut endings_of_others = 0;
+    let (mut endings_of_others, mut requests, mut resets, mut disablings) = (0, 0, 0, 0);
     for _ in 0..64 {
         for commit in histories().new_tree(&mut runner).unwrap().current() {
             for event in commit.events {
                 match event {
                     UserEvent::UserRegistered { .. } => {}
                     UserEvent::UserRenamed { .. } => renames += 1,
+                    UserEvent::UserRequestedPasswordReset { .. } => requests += 1,
+                    UserEvent::UserPasswordReset { ended, .. } => resets += usize::from(ended.len() > 5),
+                    UserEvent::UserPasswordDisabled { .. } => disablings += 1,
                     UserEvent::UserPasswordChanged { ended, .. } => changes += usize::from(ended.len() > 5),
                     UserEvent::UserSignedIn { evicted, lapsed, .. } => {
                         evictions += usize::from(evicted.is_some());
@@ -319,6 +384,7 @@ fn histories_are_long_enough_for_sessions_to_give_way_and_to_lapse() {
     assert!(evictions > 10 && lapses > 100, "{evictions}, {lapses}");
     assert!(ends > 100 && renames > 100 && changes > 20, "{ends}, {renames}, {changes}");
     assert!(endings_of_others > 5, "{endings_of_others}");
+    assert!(requests > 50 && resets > 10 && disablings > 10, "{requests}, {resets}, {disablings}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! Sessions: one row each, with the tags of its refresh tokens and its ends; and the counts of guesses, which lie
-//! beside them.
+//! Sessions: one row each, with the tags of its refresh tokens and its ends; and the counts of guesses and of mails,
+//! which lie beside them.
 
 mod guesses;
 mod list;
+pub(crate) mod mails;
 mod row;
 mod token;
 

@@ -28,6 +28,8 @@ pub(super) enum Outcome {
     Taken,
     /// The session in which the command was given has ended.
     SessionEnded,
+    /// Strangers have had too many mails sent to the user already.
+    TooManyMails,
     /// Something else it rested on has changed.
     Stale,
 }
@@ -111,18 +113,7 @@ impl Store {
         let put = put_new(&self.log.table, "item", commit.clone().into_item())?;
         let first = TransactWriteItem::builder().put(put).build();
         let items = std::iter::once(first).chain(companions.iter().map(|companion| companion.item.clone()));
-        let patient = TimeoutConfig::builder()
-            .operation_timeout(TRANSACTION_TIMEOUT)
-            .operation_attempt_timeout(TRANSACTION_TIMEOUT)
-            .build();
-        let sent = self
-            .client
-            .transact_write_items()
-            .set_transact_items(Some(items.collect()))
-            .customize()
-            .config_override(Config::builder().timeout_config(patient))
-            .send()
-            .await;
+        let sent = self.transact(items.collect()).await;
         let Err(error) = sent else { return Ok(Try::Final(Outcome::Appended)) };
         Ok(match error.as_service_error() {
             Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
@@ -145,10 +136,29 @@ impl Store {
             _ => unanswered(error),
         })
     }
+
+    /// Sends a transaction, with the time it may take.
+    pub(super) async fn transact(
+        &self,
+        items: Vec<TransactWriteItem>,
+    ) -> Result<(), SdkError<TransactWriteItemsError>> {
+        let patient = TimeoutConfig::builder()
+            .operation_timeout(TRANSACTION_TIMEOUT)
+            .operation_attempt_timeout(TRANSACTION_TIMEOUT)
+            .build();
+        self.client
+            .transact_write_items()
+            .set_transact_items(Some(items))
+            .customize()
+            .config_override(Config::builder().timeout_config(patient))
+            .send()
+            .await
+            .map(|_| ())
+    }
 }
 
-/// Reads why a transaction was cancelled, in the order that matters: our own traces first, then the commit, then
-/// the address, then the session, then all else. `None` if nothing stands in the way but others who are writing right now.
+/// Reads why a transaction was cancelled, in the order that matters: our own traces first, then the bound on mails, which
+/// no other place in the log changes, then the commit, then the address, then the session, then all else. `None` if nothing stands in the way but others who are writing right now.
 fn read(
     reasons: &[CancellationReason],
     command: CommandId,
@@ -166,6 +176,10 @@ fn read(
     if others.iter().any(|reason| reason.item().is_some_and(|item| is_of(item, command))) {
         return Some(Outcome::AppendedBefore);
     }
+    let mut companions_failed = others.iter().zip(companions).filter(|(reason, _)| failed(reason));
+    if companions_failed.any(|(_, companion)| companion.kind == Kind::Mails) {
+        return Some(Outcome::TooManyMails);
+    }
     if failed(first) {
         return Some(Outcome::Conflict);
     }
@@ -174,6 +188,7 @@ fn read(
         match (failed(reason), companion.kind) {
             (true, Kind::Identifier) => return Some(Outcome::Taken),
             (true, Kind::ActingSession) => stale = Some(Outcome::SessionEnded),
+            (true, Kind::Mails) => return Some(Outcome::TooManyMails),
             (true, Kind::Other) => stale = stale.or(Some(Outcome::Stale)),
             (false, _) => {}
         }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::Store;
 use crate::error::Unavailable;
 use crate::items::{Item, b, n};
-use crate::sessions::{NewSession, Origin, Sessions};
+use crate::sessions::{NewSession, Origin, Sessions, mails};
 use crate::vault::{DataKey, Vault};
 
 /// What a command brings along besides its events: secrets, which no event holds.
@@ -77,6 +77,8 @@ pub(super) enum Kind {
     Identifier,
     /// The session in which the command is given has ended.
     ActingSession,
+    /// Strangers have had too many mails sent to the user.
+    Mails,
     /// The world has moved on: load again.
     Other,
 }
@@ -144,6 +146,19 @@ impl Context<'_> {
                         companions.push(self.end(*session, false)?);
                     }
                 }
+                UserEvent::UserRequestedPasswordReset { email: _, credential: _, ends: _ } => {
+                    companions.push(self.one_more_mail()?);
+                }
+                UserEvent::UserPasswordReset { credential, base: _, ended } => {
+                    let Enclosed::Verifier(verifier) = self.enclosed else {
+                        return Err(Unavailable::because("a reset encloses a verifier"));
+                    };
+                    companions.push(self.replace_verifier(*credential, verifier)?);
+                    for session in ended {
+                        companions.push(self.end(*session, false)?);
+                    }
+                }
+                UserEvent::UserPasswordDisabled { attempt: _ } => {}
                 UserEvent::UserSignedOut { session } => {
                     let acting = matches!(self.enclosed, Enclosed::ActingSession);
                     companions.push(self.end(*session, acting)?);
@@ -203,6 +218,12 @@ impl Context<'_> {
         Ok(Companion { kind: Kind::ActingSession, item })
     }
 
+    /// Counts a mail that a stranger can have sent to the user, unless there have been too many.
+    fn one_more_mail(&self) -> Result<Companion, Unavailable> {
+        let update = mails::one_more(&self.store.sessions.table, &self.user.to_string(), self.now)?;
+        Ok(Companion { kind: Kind::Mails, item: TransactWriteItem::builder().update(update).build() })
+    }
+
     /// Puts a stronger verifier of the same password in the place of the one that was verified, and under the same
     /// credential: what the log says of it stays true. Where the vault has changed since, there is nothing to do: its
     /// verifier was made later, and perhaps of another password.
@@ -242,6 +263,6 @@ fn new(kind: Kind, table: &str, key: &str, item: Item) -> Result<Companion, Unav
     Ok(Companion { kind, item: TransactWriteItem::builder().put(put_new(table, key, item)?).build() })
 }
 
-fn unbuilt(error: BuildError) -> Unavailable {
+pub(super) fn unbuilt(error: BuildError) -> Unavailable {
     Unavailable(Box::new(error))
 }

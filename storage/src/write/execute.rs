@@ -61,6 +61,9 @@ pub enum ExecuteError {
     /// The session in which the command was given has ended.
     #[error("the session has ended")]
     SessionEnded,
+    /// Strangers have had too many mails sent to the user: 3 within an hour, or 10 within a day.
+    #[error("too many mails")]
+    TooManyMails,
     /// Perhaps it was carried out, perhaps not: try again later.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -118,6 +121,7 @@ impl Store {
                     return self.appended_before(loaded, tried.head.version).await;
                 }
                 (Outcome::Taken, _) => return Err(ExecuteError::Taken),
+                (Outcome::TooManyMails, _) => return Err(ExecuteError::TooManyMails),
                 (Outcome::SessionEnded, _) if guard_failed => return Err(ExecuteError::SessionEnded),
                 (Outcome::Stale, _) if guard_failed => {
                     return Err(Unavailable::because("an item without a commit stands in the way").into());
@@ -144,6 +148,9 @@ impl Store {
             | Command::SignIn { .. }
             | Command::Rename { .. }
             | Command::ChangePassword { .. }
+            | Command::RequestPasswordReset { .. }
+            | Command::ResetPassword { .. }
+            | Command::DisablePassword { .. }
             | Command::EndOtherSessions { .. } => Ok(()),
         }
     }

@@ -3,6 +3,8 @@
 mod append;
 mod effects;
 mod execute;
+mod pretend;
 
 pub use effects::Enclosed;
 pub use execute::{Appended, ExecuteError, Intent};
+pub use pretend::Pretended;

@@ -26,7 +26,11 @@ mod log;
 #[cfg(test)]
 mod log_size;
 #[cfg(test)]
+mod mails;
+#[cfg(test)]
 mod mutations;
+#[cfg(test)]
+mod one_time;
 #[cfg(test)]
 mod outcomes;
 #[cfg(test)]
