@@ -108,6 +108,36 @@ async fn keys_rotate_beside_a_server_and_retire_when_nobody_needs_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pepper_retires_when_nobody_needs_it_or_those_who_do_have_to_reset_their_password() {
+    let data = Data::new();
+    let server = data.serve().await;
+    let client = Client::of(&server);
+    for address in [ADA, "bob@example.com"] {
+        assert_eq!(client.register(address).await.status, 201);
+    }
+    let body: Value = serde_json::from_str(&client.login("bob@example.com").await.text).unwrap();
+    let bobs = body["refresh_token"].as_str().unwrap().to_owned();
+    let old = ids(&data, "pepper", "current").await.remove(0);
+    assert_eq!(data.run(&["keys", "rotate", "pepper", "--now"]).await.code, Some(0));
+    // A server reads the new ring for the first verifier that names it: made by another process.
+    server.stop().await;
+    let server = data.serve().await;
+    let client = Client::of(&server);
+    assert_eq!(client.login(ADA).await.status, 200);
+    let retire = ["keys", "retire", "pepper", &old, "--force"];
+    data.run(&retire).await.is_refused("1 verifiers need the key");
+    let retired = data.run(&[&retire[..], &["--disable-those-left", "--json"]].concat()).await.json();
+    assert_eq!((&retired["disabled"], &retired["lost"]), (&1.into(), &0.into()));
+    server.stop().await;
+    let server = data.serve().await;
+    let client = Client::of(&server);
+    assert_eq!(client.login(ADA).await.status, 200);
+    assert_eq!(client.login("bob@example.com").await.status, 401, "until he resets it");
+    assert_eq!(client.refresh(&bobs).await.status, 200, "his session goes on");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_keys_of_a_stack_are_made_once_and_rotated_in_the_parameter_store() {
     let parameters = Parameters::start().await;
     let on_the_stack = |args: &[&str]| {
