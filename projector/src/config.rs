@@ -1,7 +1,8 @@
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, Utc};
 use storage::keys::{KeySetting, KeySettingError, KeysError, ProjectionKeys};
-use storage::tables::{self, MissingTables, Tables};
+use storage::tables::{self, MissingTables};
 use storage::{Checkpoints, EventLog, Views};
 
 use crate::ReadModel;
@@ -10,7 +11,8 @@ use crate::replayer::Replayer;
 /// The settings of the projector, read once.
 #[derive(Debug)]
 pub struct Config {
-    tables: Tables,
+    events: String,
+    views: String,
     keys: KeySetting,
 }
 
@@ -29,11 +31,11 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// The settings that `setting` finds: the names of the tables, and where the service keys are (`ANNALS_KEYS_FILE` or
-    /// `ANNALS_KEYS_PREFIX`).
+    /// The settings that `setting` finds: the names of the tables of events and views, and where the service keys are
+    /// (`ANNALS_KEYS_FILE` or `ANNALS_KEYS_PREFIX`).
     pub fn from_settings(setting: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let tables = Tables::from_settings(&setting)?;
-        Ok(Self { tables, keys: KeySetting::from_settings(&setting)? })
+        let [events, views] = tables::named([tables::EVENTS, tables::VIEWS], &setting)?;
+        Ok(Self { events, views, keys: KeySetting::from_settings(&setting)? })
     }
 
     /// The read model in these tables, reached with the region and credentials of the environment. Of the service keys
@@ -44,7 +46,7 @@ impl Config {
     ) -> Result<ReadModel, ConfigError> {
         let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
         let keys = opened(&self.keys, &sdk, now).await?;
-        Ok(ReadModel::new(&storage::client(&sdk), &self.tables, keys.wrapping, keys.views))
+        Ok(read_model(&storage::client(&sdk), self.events, self.views, keys))
     }
 }
 
@@ -76,9 +78,14 @@ impl ReplayerConfig {
         let keys = opened(&self.keys, &sdk, now).await?;
         let client = storage::client(&sdk);
         let checkpoints = Checkpoints::new(client.clone(), self.sessions, keys.views.clone());
-        let log = EventLog::new(client.clone(), self.events, keys.wrapping);
-        let model = ReadModel { log, views: Views::new(client, self.views, keys.views) };
-        Ok(Replayer { model, checkpoints })
+        Ok(Replayer { model: read_model(&client, self.events, self.views, keys), checkpoints })
+    }
+}
+
+fn read_model(client: &Client, events: String, views: String, keys: ProjectionKeys) -> ReadModel {
+    ReadModel {
+        log: EventLog::new(client.clone(), events, keys.wrapping),
+        views: Views::new(client.clone(), views, keys.views),
     }
 }
 

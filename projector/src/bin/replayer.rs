@@ -10,15 +10,7 @@ use projector::replayer::{Order, OrderError};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let lines = tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false);
-    lines.with_writer(std::io::stderr).with_target(false).init();
-    // Where it was, and not the message, which could hold anything.
-    std::panic::set_hook(Box::new(|panic| {
-        tracing::error!(place = panic.location().map(display), "panicked");
-    }));
-    let Err(error) = serve().await else { return ExitCode::SUCCESS };
-    tracing::error!(%error, cause = error.source().map(display), "the function does not run");
-    ExitCode::FAILURE
+    telemetry::function(serve()).await
 }
 
 async fn serve() -> Result<(), Error> {

@@ -39,9 +39,11 @@ impl Ground {
         Self { engine, tables, folder, store }
     }
 
-    /// Every setting of the function.
+    /// Every setting of the function: it has nothing to do with identifiers and sessions.
     pub fn settings(&self) -> BTreeMap<&'static str, String> {
-        settings(&self.engine, &self.tables, &self.folder.path().join("keys.json"))
+        let mut settings = settings(&self.engine, &self.tables, &self.folder.path().join("keys.json"));
+        settings.retain(|name, _| !matches!(*name, "ANNALS_IDENTIFIERS_TABLE" | "ANNALS_SESSIONS_TABLE"));
+        settings
     }
 
     pub async fn start(&self, settings: &BTreeMap<&'static str, String>) -> Result<Function, Ended> {
