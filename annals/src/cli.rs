@@ -7,7 +7,11 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand};
 use command_api::passwords::HashParams;
 use storage::Segment;
+use storage::keys::{KeyId, RingName};
+use storage::tables::Tables;
 
+/// The service keys, in the data folder.
+pub(crate) const KEYS_FILE: &str = "service-keys.json";
 /// Where the server listens, unless it is told otherwise.
 const PORT: u16 = 3000;
 
@@ -43,6 +47,111 @@ pub enum Command {
     /// Make one deployment again of tables that were brought back from backups of different moments. The log is the
     /// truth; everybody has to sign in again. No server may run meanwhile.
     Restore(RestoreArgs),
+    /// OAuth clients.
+    #[command(subcommand)]
+    Clients(ClientsCommand),
+    /// Go through a deployment as a user would, over HTTP: register, sign in, read, refresh, list, sign out; exit with 1
+    /// if any answer is not as it should be. Leaves the user behind.
+    Smoke(SmokeArgs),
+    /// Look after the service keys: make, list, rotate and retire them. None is ever shown.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+}
+
+/// What can be done with service keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make every key of a stack, once, in the Parameter Store. What is there already stays as it is.
+    Make(MakeKeysArgs),
+    /// List the keys of every ring, with what they do and since when.
+    List(ListKeysArgs),
+    /// Put a new key into a ring. It is published ahead of its use (2 hours for signing, else 10 minutes); nobody is signed
+    /// out, and the log stays as it is.
+    Rotate(RotateKeysArgs),
+    /// Take a key out of a ring, after a look at every table that could still need it.
+    Retire(RetireKeyArgs),
+    /// Put every vault under the current wrapping and verifier keys; may run beside a server, and twice.
+    Rewrap(RewrapArgs),
+}
+
+/// The options of `keys make`.
+#[derive(Debug, Clone, Args)]
+pub struct MakeKeysArgs {
+    /// For the CloudFormation stack of this name, which need not exist yet: below /annals/NAME/keys/.
+    #[arg(long, value_name = "NAME", value_parser = stack, required_unless_present = "prefix", conflicts_with = "prefix")]
+    pub stack: Option<String>,
+    /// Below this path.
+    #[arg(long, value_name = "PATH")]
+    pub prefix: Option<String>,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `keys list`.
+#[derive(Debug, Clone, Args)]
+pub struct ListKeysArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub deployment: DeploymentArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `keys rotate`.
+#[derive(Debug, Clone, Args)]
+pub struct RotateKeysArgs {
+    /// The ring.
+    #[arg(value_parser = ring)]
+    pub purpose: RingName,
+    /// In an emergency: use the new key at once. Processes that have not read it yet (up to 5 minutes) go on with the old one.
+    #[arg(long)]
+    pub now: bool,
+    /// Which deployment.
+    #[command(flatten)]
+    pub deployment: DeploymentArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `keys retire`.
+#[derive(Debug, Clone, Args)]
+pub struct RetireKeyArgs {
+    /// The ring.
+    #[arg(value_parser = ring)]
+    pub purpose: RingName,
+    /// The key's id, as `keys list` shows it.
+    #[arg(value_parser = key_id)]
+    pub id: KeyId,
+    /// In an emergency: even if it is still needed, where nothing but sessions, tokens or views is lost by it.
+    #[arg(long)]
+    pub force: bool,
+    /// Which deployment.
+    #[command(flatten)]
+    pub deployment: DeploymentArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The options of `keys rewrap`.
+#[derive(Debug, Clone, Args)]
+pub struct RewrapArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub deployment: DeploymentArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// What there is to do about OAuth clients.
+#[derive(Debug, Subcommand)]
+pub enum ClientsCommand {
+    /// Make a new secret of 256 random bits: for the client, and its hash, for the list of clients. Nothing is kept.
+    Secret(ReportArgs),
 }
 
 /// Where the data is.
@@ -52,8 +161,44 @@ pub struct PlaceArgs {
     #[arg(long, value_name = "DIR", default_value = ".annals")]
     pub data: PathBuf,
     /// Use the DynamoDB at this address instead of the embedded one. The service keys stay in the folder.
-    #[arg(long, value_name = "URL", value_parser = endpoint)]
+    #[arg(long, value_name = "URL", value_parser = endpoint, group = "elsewhere")]
     pub endpoint: Option<String>,
+}
+
+/// Which deployment is meant: the one on this machine, or one in an AWS account.
+#[derive(Debug, Clone, Args)]
+pub struct DeploymentArgs {
+    /// Where the data is on this machine.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// What is meant in an AWS account.
+    #[command(flatten)]
+    pub account: AccountArgs,
+}
+
+/// A deployment in an AWS account, with the credentials and the region of the environment or a profile. What has to be
+/// kept on this machine lies in a folder of its own below that of the data.
+#[derive(Debug, Clone, Args)]
+pub struct AccountArgs {
+    /// Work on the stack of this name, with the usual AWS credentials and region.
+    #[arg(long, value_name = "NAME", value_parser = stack, group = "elsewhere")]
+    pub stack: Option<String>,
+    /// Work on these tables in AWS: that of the events. The others are named, too.
+    #[arg(long, value_name = "TABLE", group = "elsewhere",
+        requires_all = ["identifiers_table", "views_table", "sessions_table"])]
+    pub events_table: Option<String>,
+    /// The table of the identifiers.
+    #[arg(long, value_name = "TABLE", requires = "events_table")]
+    pub identifiers_table: Option<String>,
+    /// The table of the views.
+    #[arg(long, value_name = "TABLE", requires = "events_table")]
+    pub views_table: Option<String>,
+    /// The table of the sessions.
+    #[arg(long, value_name = "TABLE", requires = "events_table")]
+    pub sessions_table: Option<String>,
+    /// With tables: the service keys are parameters of AWS below this path, not in the folder of the data.
+    #[arg(long, value_name = "PATH", requires = "events_table")]
+    pub keys_prefix: Option<String>,
 }
 
 /// How to report.
@@ -81,6 +226,10 @@ pub struct ServeArgs {
     /// The cost of a password hash: memory in KiB, passes, lanes.
     #[arg(long, value_name = "m=…,t=…,p=…", default_value_t = HashParams::default())]
     pub argon2: HashParams,
+    /// The OAuth clients that have a secret: a JSON list such as
+    /// [{"id": "gateway", "secret_sha256": ["…"], "may": ["refresh", "revoke", "introspect"]}].
+    #[arg(long, value_name = "FILE")]
+    pub clients: Option<PathBuf>,
 }
 
 /// The options of `history`.
@@ -88,9 +237,9 @@ pub struct ServeArgs {
 pub struct HistoryArgs {
     /// The user's id or address.
     pub user: String,
-    /// Where the data is.
+    /// Which deployment.
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub deployment: DeploymentArgs,
     /// How to report.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -99,9 +248,9 @@ pub struct HistoryArgs {
 /// The options of `parked`.
 #[derive(Debug, Clone, Args)]
 pub struct ParkedArgs {
-    /// Where the data is.
+    /// Which deployment.
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub deployment: DeploymentArgs,
     /// How to report: with `--json`, one object a user.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -122,9 +271,9 @@ pub struct StateArgs {
     /// As of this version: after the commit of this number.
     #[arg(long, value_name = "N")]
     pub version: Option<u64>,
-    /// Where the data is.
+    /// Which deployment.
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub deployment: DeploymentArgs,
     /// How to report.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -133,9 +282,9 @@ pub struct StateArgs {
 /// The options of `verify`.
 #[derive(Debug, Clone, Args)]
 pub struct VerifyArgs {
-    /// Where the data is.
+    /// Which deployment.
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub deployment: DeploymentArgs,
     /// How to report.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -156,9 +305,9 @@ pub struct RebuildArgs {
     /// Begin with the first user, even if an earlier rebuild was not finished.
     #[arg(long, conflicts_with = "dry_run")]
     pub restart: bool,
-    /// Where the data is.
+    /// Which deployment.
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub deployment: DeploymentArgs,
     /// How to report.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -170,9 +319,9 @@ pub struct RepairArgs {
     /// Begin with the first user, even if an earlier repair was not finished.
     #[arg(long)]
     pub restart: bool,
-    /// Where the data is.
+    /// Which deployment.
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub deployment: DeploymentArgs,
     /// How to report.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -184,16 +333,57 @@ pub struct RestoreArgs {
     /// Say what would change, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// With --endpoint: no server and no function takes commands for these tables until this is done. Nobody here could
-    /// tell.
-    #[arg(long, requires = "endpoint")]
+    /// With --endpoint, --stack or tables: no server and no function takes commands for these tables until this is done.
+    /// Nobody here could tell.
+    #[arg(long, requires = "elsewhere")]
     pub yes_the_api_is_off: bool,
-    /// Where the data is.
+    /// Which deployment.
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub deployment: DeploymentArgs,
     /// How to report.
     #[command(flatten)]
     pub report: ReportArgs,
+}
+
+/// The options of `smoke`.
+#[derive(Debug, Clone, Args)]
+pub struct SmokeArgs {
+    /// Where the deployment answers: its scheme and host, without a path.
+    #[arg(long, value_name = "URL", value_parser = endpoint)]
+    pub url: String,
+    /// Register this address, instead of one at random below example.com, at which nobody is.
+    #[arg(long, value_name = "ADDRESS")]
+    pub email: Option<String>,
+    /// Do not register: sign in with the address and this password. In the environment it is seen by fewer than on the
+    /// command line.
+    #[arg(long, env = "ANNALS_SMOKE_PASSWORD", hide_env_values = true, requires = "email")]
+    pub password: Option<String>,
+    /// How long an answer may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub timeout: u64,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+impl DeploymentArgs {
+    /// Whether it may be that others take commands for it, and nobody here can tell.
+    pub const fn is_elsewhere(&self) -> bool {
+        let Self { place, account } = self;
+        place.endpoint.is_some() || account.stack.is_some() || account.events_table.is_some()
+    }
+}
+
+impl AccountArgs {
+    /// The tables that are named; the parser sees to it that it is all or none.
+    pub fn tables(&self) -> Option<Tables> {
+        Some(Tables {
+            events: self.events_table.clone()?,
+            identifiers: self.identifiers_table.clone()?,
+            views: self.views_table.clone()?,
+            sessions: self.sessions_table.clone()?,
+        })
+    }
 }
 
 impl ServeArgs {
@@ -213,6 +403,22 @@ fn endpoint(text: &str) -> Result<String, &'static str> {
         Some("http" | "https") => Ok(text.to_owned()),
         _ => Err("must be an address such as http://127.0.0.1:8000"),
     }
+}
+
+fn stack(text: &str) -> Result<String, &'static str> {
+    let fits = text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.len() <= 128
+        && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
+    if fits { Ok(text.to_owned()) } else { Err("must be the name of a stack: letters, digits and -") }
+}
+
+fn ring(text: &str) -> Result<RingName, String> {
+    let found = RingName::ALL.into_iter().find(|ring| ring.as_str() == text);
+    found.ok_or_else(|| format!("must be one of {}", RingName::ALL.map(RingName::as_str).join(", ")))
+}
+
+fn key_id(text: &str) -> Result<KeyId, &'static str> {
+    KeyId::parse(text).ok_or("must be 1 to 16 lower-case letters and digits")
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, &'static str> {
@@ -239,7 +445,7 @@ fn segment(text: &str) -> Result<Segment, String> {
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
-    use super::{Cli, Command, endpoint, segment, time};
+    use super::{Cli, Command, endpoint, ring, segment, time};
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -278,6 +484,34 @@ mod tests {
     }
 
     #[test]
+    fn a_deployment_is_named_in_one_way_and_whole() {
+        let parses = |args: &[&str]| Cli::try_parse_from([&["annals"], args].concat()).is_ok();
+        let tables = ["--events-table=e", "--identifiers-table=i", "--views-table=v", "--sessions-table=s"];
+        assert!(parses(&["verify", "--stack", "accounts-prod"]));
+        assert!(parses(&[&["verify", "--keys-prefix=/a/"], &tables[..]].concat()));
+        for left_out in 0..4 {
+            let mut args = vec!["verify"];
+            args.extend(
+                tables.iter().enumerate().filter(|(place, _)| *place != left_out).map(|(_, arg)| arg),
+            );
+            assert!(!parses(&args), "{args:?}");
+        }
+        assert!(!parses(&[&["verify", "--stack=a"], &tables[..]].concat()));
+        assert!(!parses(&["verify", "--stack=a", "--endpoint=http://127.0.0.1:8000"]));
+        assert!(
+            !parses(&["verify", "--keys-prefix=/a/"])
+                && !parses(&["verify", "--stack=a", "--keys-prefix=/a/"])
+        );
+        for wrong in ["", "-a", "1a", "a/b", "a b", "ä"] {
+            assert!(!parses(&["verify", &format!("--stack={wrong}")]), "{wrong}");
+        }
+        assert!(!parses(&["serve", "--stack=a"]) && !parses(&["--stack=a"]));
+        assert!(!parses(&[&["serve"], &tables[..]].concat()));
+        assert!(parses(&["restore", "--stack=a", "--yes-the-api-is-off"]));
+        assert!(!parses(&["restore", "--yes-the-api-is-off"]));
+    }
+
+    #[test]
     fn a_time_is_a_moment_or_the_beginning_of_a_day() {
         let moment = |text: &str| time(text).map(|time| time.timestamp_millis());
         assert_eq!(moment("1970-01-02"), Ok(86_400_000));
@@ -285,6 +519,15 @@ mod tests {
         for wrong in ["", "now", "1970", "1970-1-2", "1970-02-30", "1970-01-02T00:00:00", "+1970-01-02"] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_ring_is_named_as_its_parameter_is() {
+        assert_eq!(ring("one-time").map(super::RingName::as_str), Ok("one-time"));
+        let wrong = ring("identifiers").unwrap_err();
+        assert!(wrong.contains("wrapping, verifiers, views, refresh, one-time, pepper, signing"), "{wrong}");
+        assert!(Cli::try_parse_from(["annals", "keys", "make"]).is_err());
+        assert!(Cli::try_parse_from(["annals", "keys", "make", "--stack", "a", "--prefix", "/b"]).is_err());
     }
 
     #[test]

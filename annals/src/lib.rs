@@ -3,18 +3,22 @@
 //! Invariant: no rule of the product lives here. Commands, queries and projection are those of the other crates;
 //! this one brings them together in a process.
 
+mod account;
 pub mod cli;
 pub mod local;
 mod operate;
 mod place;
 mod serve;
+mod smoke;
 
 use std::error::Error;
 use std::process::ExitCode;
 
-use cli::{Cli, Command};
+pub use account::AccountError;
+use cli::{Cli, ClientsCommand, Command};
 pub use place::PlaceError;
 pub use serve::ServeError;
+pub use smoke::SmokeError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +29,9 @@ pub enum Failure {
     /// An operator's command could not be carried out.
     #[error(transparent)]
     Operate(#[from] operate::OperateError),
+    /// There was no smoke test.
+    #[error(transparent)]
+    Smoke(#[from] SmokeError),
 }
 
 /// Carries out one command; its exit code.
@@ -38,6 +45,9 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Rebuild(args) => operate::rebuild(&args).await?,
         Command::Repair(args) => operate::repair(&args).await?,
         Command::Restore(args) => operate::restore(&args).await?,
+        Command::Clients(ClientsCommand::Secret(report)) => operate::new_client_secret(&report)?,
+        Command::Smoke(args) => smoke::smoke(&args).await?,
+        Command::Keys(command) => operate::keys(&command).await?,
     })
 }
 

@@ -6,22 +6,21 @@ use aws_sdk_dynamodb::Client;
 use command_api::Clock;
 use projector::ReadModel;
 use projector::replay::Replay;
-use storage::keys::{KeyFileError, KeySource, KeysError, LiveKeys, ServiceKeys};
+use storage::keys::{KeyFileError, KeySetting, KeySource, KeysError, LiveKeys, ServiceKeys};
 use storage::tables::Tables;
 use storage::{IdentifierKey, Identifiers, Lifetimes, SessionKeys, Sessions, ViewKeys, WrappingKeys};
 
-use crate::cli::PlaceArgs;
+use crate::account::{Account, AccountError};
+use crate::cli::{DeploymentArgs, KEYS_FILE, PlaceArgs};
 use crate::local::clients;
 use crate::local::engine::{EngineError, LocalEngine};
 
 /// A command that holds the data is done within this, or another gives up.
 const FREE_WITHIN: Duration = Duration::from_secs(30);
-/// The service keys, in the data folder.
-const KEYS_FILE: &str = "service-keys.json";
 /// Lies in the data folder from the beginning of a restore to its end.
 const RESTORE_FILE: &str = "restore-unfinished";
 
-/// A deployment on this machine: an engine, its tables, and the keys to what is in them.
+/// A deployment: an engine, on this machine or not, its tables, and the keys to what is in them.
 pub(crate) struct Place {
     pub client: Client,
     pub streams: aws_sdk_dynamodbstreams::Client,
@@ -29,6 +28,10 @@ pub(crate) struct Place {
     pub keys: LiveKeys,
     /// The folder with everything that is kept besides tables.
     pub folder: PathBuf,
+    /// The DynamoDB that holds the tables; `None` for the embedded one. Another may have tables of the same names.
+    pub elsewhere: Option<String>,
+    /// Where the keys are, for a person.
+    keys_in: String,
     engine: Option<LocalEngine>,
     temporary: Option<tempfile::TempDir>,
 }
@@ -44,10 +47,13 @@ pub enum PlaceError {
     KeysMissing(PathBuf),
     /// The keys in the folder are those of other data.
     #[error("the service keys in {0} are those of another deployment: they do not open the data")]
-    KeysOfOthers(PathBuf),
+    KeysOfOthers(String),
     /// Nothing that answers like a DynamoDB is there.
     #[error("no DynamoDB answers at {0}")]
     Endpoint(String, #[source] storage::Unavailable),
+    /// The deployment in an AWS account cannot be worked on.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// A restore has begun and has not ended: addresses may seem free that are not.
     #[error("a restore of the data in {0} was not finished; run `annals restore` again")]
     RestoreUnfinished(PathBuf),
@@ -71,11 +77,7 @@ pub enum PlaceError {
 impl Place {
     /// For a server: takes the data folder for itself, and makes keys and tables that are not there.
     pub(crate) async fn open(args: &PlaceArgs) -> Result<Self, PlaceError> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&args.data)
-            .map_err(|error| PlaceError::Folder(args.data.clone(), error))?;
+        make_folder(&args.data)?;
         let keys_file = args.data.join(KEYS_FILE);
         if LocalEngine::has_data(&args.data) && !keys_file.exists() {
             return Err(PlaceError::KeysMissing(args.data.clone()));
@@ -110,7 +112,37 @@ impl Place {
 
     /// For an operator: beside a running server, or on the data it left. Makes neither keys nor data; while another
     /// command holds the data, waits for its end, and says so on standard error.
-    pub(crate) async fn attach(args: &PlaceArgs) -> Result<Self, PlaceError> {
+    pub(crate) async fn attach(args: &DeploymentArgs) -> Result<Self, PlaceError> {
+        match Account::named(&args.account, &args.place.data).await? {
+            Some(account) => Self::in_account(account).await,
+            None => Self::attach_here(&args.place).await,
+        }
+    }
+
+    async fn in_account(account: Account) -> Result<Self, PlaceError> {
+        let Account { tables, keys, sdk, folder, place } = account;
+        let clock = Clock::system();
+        let keys_in = match &keys {
+            KeySetting::File(path) => path.display().to_string(),
+            KeySetting::Prefix(prefix) => prefix.clone(),
+        };
+        let keys = keys.source(&sdk).open(move || clock.now()).await?;
+        make_folder(&folder)?;
+        let place = Self {
+            client: Client::new(&sdk),
+            streams: aws_sdk_dynamodbstreams::Client::new(&sdk),
+            tables,
+            keys,
+            folder,
+            elsewhere: Some(place),
+            keys_in,
+            engine: None,
+            temporary: None,
+        };
+        place.with_its_own_keys().await
+    }
+
+    async fn attach_here(args: &PlaceArgs) -> Result<Self, PlaceError> {
         let keys_file = args.data.join(KEYS_FILE);
         match (keys_file.exists(), LocalEngine::has_data(&args.data)) {
             (false, true) => return Err(PlaceError::KeysMissing(args.data.clone())),
@@ -143,9 +175,9 @@ impl Place {
         match fitting {
             Ok(true) => Ok(self),
             Ok(false) => {
-                let folder = self.folder.clone();
+                let keys_in = self.keys_in.clone();
                 self.close().await;
-                Err(PlaceError::KeysOfOthers(folder))
+                Err(PlaceError::KeysOfOthers(keys_in))
             }
             Err(error) => {
                 self.close().await;
@@ -161,6 +193,8 @@ impl Place {
             tables: engine.tables(),
             keys,
             folder: folder.to_owned(),
+            elsewhere: None,
+            keys_in: folder.display().to_string(),
             engine: Some(engine),
             temporary: None,
         }
@@ -176,6 +210,8 @@ impl Place {
             tables: Tables::prefixed("annals"),
             keys,
             folder: folder.to_owned(),
+            elsewhere: Some(endpoint.to_owned()),
+            keys_in: folder.display().to_string(),
             engine: None,
             temporary: None,
         })
@@ -231,6 +267,12 @@ impl Place {
             tracing::warn!(%error, "a temporary folder is left behind");
         }
     }
+}
+
+/// Makes a folder that only its owner can look into, if it is not there.
+fn make_folder(path: &Path) -> Result<(), PlaceError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| PlaceError::Folder(path.to_owned(), error))
 }
 
 /// The keys in this file, read again while they are in use.

@@ -1,6 +1,7 @@
 use storage::keys::{KeySetting, KeySettingError};
 use storage::tables::{MissingTables, Tables};
 
+use crate::clients::{Clients, ClientsError};
 use crate::http::{OriginError, OriginSecret};
 use crate::passwords::{HashParams, ParamsError};
 
@@ -17,6 +18,17 @@ pub struct Config {
     pub argon2: HashParams,
     /// What the edge before the API proves itself with: `ANNALS_ORIGIN_SECRET`; there is no edge unless it is set.
     pub origin: Option<OriginSecret>,
+    /// The OAuth clients with a secret: `ANNALS_CLIENTS`; none unless it is set.
+    pub clients: ClientsFrom,
+}
+
+/// Where the OAuth clients come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientsFrom {
+    /// From the setting itself, which is JSON.
+    Setting(Clients),
+    /// From the parameter of the Parameter Store whose name, which begins with a slash, is the setting.
+    Parameter(String),
 }
 
 /// Why the function does not start.
@@ -37,6 +49,9 @@ pub enum ConfigError {
     /// The cost of hashes cannot be read.
     #[error("ANNALS_ARGON2 is malformed")]
     Argon2(#[source] ParamsError),
+    /// The list of clients is refused.
+    #[error("ANNALS_CLIENTS is refused")]
+    Clients(#[from] ClientsError),
     /// Hashes would be cheaper than is safe. A laptop may do that, a deployment may not.
     #[error("ANNALS_ARGON2 is below the minimum of {}", HashParams::MINIMUM)]
     BelowMinimum,
@@ -60,7 +75,12 @@ impl Config {
         }
         let origin = lookup("ANNALS_ORIGIN_SECRET").map(|text| OriginSecret::parse(&text));
         let origin = origin.transpose().map_err(ConfigError::Origin)?;
-        Ok(Self { tables, keys, issuer, argon2, origin })
+        let clients = match lookup("ANNALS_CLIENTS").filter(|value| !value.is_empty()) {
+            None => ClientsFrom::Setting(Clients::default()),
+            Some(name) if name.starts_with('/') => ClientsFrom::Parameter(name),
+            Some(text) => ClientsFrom::Setting(Clients::parse(&text)?),
+        };
+        Ok(Self { tables, keys, issuer, argon2, origin, clients })
     }
 }
 
@@ -93,7 +113,8 @@ fn issuer(lookup: impl Fn(&str) -> Option<String>) -> Result<String, ConfigError
 mod tests {
     use storage::keys::{KeySetting, KeySettingError};
 
-    use super::{Config, ConfigError};
+    use super::{ClientsFrom, Config, ConfigError};
+    use crate::clients::{Clients, ClientsError};
 
     fn read(changes: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let mut settings = vec![
@@ -130,6 +151,17 @@ mod tests {
             assert_eq!(read(&[("ANNALS_ISSUER", issuer)]), Err(ConfigError::Issuer), "{issuer}");
         }
         assert!(matches!(read(&[("ANNALS_ARGON2", "m=1")]), Err(ConfigError::Argon2(_))));
+    }
+
+    #[test]
+    fn clients_stand_in_the_setting_or_in_the_parameter_it_names() {
+        let clients = |value| read(&[("ANNALS_CLIENTS", value)]).map(|config| config.clients);
+        let none = || Ok(ClientsFrom::Setting(Clients::default()));
+        assert_eq!((clients(""), clients("[]")), (none(), none()));
+        let named = ClientsFrom::Parameter("/annals/live/clients".to_owned());
+        assert_eq!(clients("/annals/live/clients"), Ok(named));
+        let malformed = ClientsError::Malformed { line: 1, column: 1 };
+        assert_eq!(clients("annals/live/clients"), Err(ConfigError::Clients(malformed)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use storage::Store;
 use storage::keys::LiveKeys;
 use uuid::{Builder, Uuid};
 
+use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::http::OriginSecret;
 use crate::passwords::PasswordHasher;
@@ -27,6 +28,8 @@ pub struct Service {
     pub clock: Clock,
     /// What requests prove with that they came through the edge; `None` if there is no edge.
     pub origin: Option<OriginSecret>,
+    /// The OAuth clients.
+    pub clients: Clients,
 }
 
 impl Service {
@@ -40,7 +43,13 @@ impl Service {
     ) -> Result<Self, SigningError> {
         let tokens =
             AccessTokens::new(keys.into().signing, issuer.clone(), issuer.clone(), CLIENT_ID.to_owned())?;
-        Ok(Self { store, passwords, tokens, issuer, clock, origin: None })
+        Ok(Self { store, passwords, tokens, issuer, clock, origin: None, clients: Clients::default() })
+    }
+
+    /// The same service, for these clients too.
+    #[must_use]
+    pub fn with_clients(self, clients: Clients) -> Self {
+        Self { clients, ..self }
     }
 }
 

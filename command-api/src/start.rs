@@ -5,7 +5,7 @@ use storage::{Lifetimes, Store};
 
 use crate::passwords::{HashError, HasherError, PasswordHasher};
 use crate::tokens::{PublicTokens, SigningError};
-use crate::{AuthorizerConfig, Clock, Config, Service};
+use crate::{AuthorizerConfig, Clients, ClientsError, ClientsFrom, Clock, Config, Service};
 
 /// Why the function does not start with its settings.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,12 @@ pub enum StartError {
     /// The service keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The parameter with the OAuth clients cannot be read.
+    #[error("cannot read the clients at {0}")]
+    NoClients(String, #[source] storage::Unavailable),
+    /// The OAuth clients are malformed.
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
     /// Passwords cannot be hashed like this.
     #[error(transparent)]
     Hasher(#[from] HasherError),
@@ -30,14 +36,23 @@ impl Config {
     pub async fn start(self) -> Result<Service, StartError> {
         let clock = Clock::system();
         let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        let keys = self.keys.source(&aws).open(reading(&clock)).await?;
+        let client = storage::client(&aws);
+        let keys = self.keys.source(&aws).open(reading(&clock));
+        let (keys, ()) = tokio::join!(keys, storage::warm(&client, &self.tables.views));
+        let keys = keys?;
         // One request at a time comes to a function, and so one hash.
         let passwords = PasswordHasher::new(self.argon2, keys.pepper.clone(), 1)?;
-        let store = Store::new(&storage::client(&aws), &self.tables, &keys, Lifetimes::default());
-        let (warm, ()) = tokio::join!(passwords.warm(), store.warm());
-        warm?;
+        let clients = match self.clients {
+            ClientsFrom::Setting(clients) => clients,
+            ClientsFrom::Parameter(name) => match storage::parameter(&aws, &name).await {
+                Ok(text) => Clients::parse(&text)?,
+                Err(error) => return Err(StartError::NoClients(name, error)),
+            },
+        };
+        passwords.warm().await?;
+        let store = Store::new(&client, &self.tables, &keys, Lifetimes::default());
         let service = Service::new(store, passwords, &keys, self.issuer, clock)?;
-        Ok(Service { origin: self.origin, ..service })
+        Ok(Service { origin: self.origin, clients, ..service })
     }
 }
 

@@ -1,5 +1,4 @@
 use aws_config::{BehaviorVersion, SdkConfig};
-use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, Utc};
 use storage::keys::{KeySetting, KeySettingError, KeysError, ProjectionKeys};
 use storage::tables::{self, MissingTables};
@@ -39,14 +38,19 @@ impl Config {
     }
 
     /// The read model in these tables, reached with the region and credentials of the environment. Of the service keys
-    /// only those that open commits and views are kept, and read again by this clock.
+    /// only those that open commits and views are kept, and read again by this clock. The connection to DynamoDB is opened,
+    /// so that the first batch does not wait for it.
     pub async fn read_model(
         self,
         now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
     ) -> Result<ReadModel, ConfigError> {
         let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        let keys = opened(&self.keys, &sdk, now).await?;
-        Ok(read_model(&storage::client(&sdk), self.events, self.views, keys))
+        let client = storage::client(&sdk);
+        let keys = opened(&self.keys, &sdk, now);
+        let (keys, ()) = tokio::join!(keys, storage::warm(&client, &self.views));
+        let keys = keys?;
+        let log = EventLog::new(client.clone(), self.events, keys.wrapping);
+        Ok(ReadModel { log, views: Views::new(client, self.views, keys.views) })
     }
 }
 
@@ -75,17 +79,14 @@ impl ReplayerConfig {
         now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
     ) -> Result<Replayer, ConfigError> {
         let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        let keys = opened(&self.keys, &sdk, now).await?;
         let client = storage::client(&sdk);
+        let keys = opened(&self.keys, &sdk, now);
+        let (keys, ()) = tokio::join!(keys, storage::warm(&client, &self.views));
+        let keys = keys?;
         let checkpoints = Checkpoints::new(client.clone(), self.sessions, keys.views.clone());
-        Ok(Replayer { model: read_model(&client, self.events, self.views, keys), checkpoints })
-    }
-}
-
-fn read_model(client: &Client, events: String, views: String, keys: ProjectionKeys) -> ReadModel {
-    ReadModel {
-        log: EventLog::new(client.clone(), events, keys.wrapping),
-        views: Views::new(client.clone(), views, keys.views),
+        let log = EventLog::new(client.clone(), self.events, keys.wrapping);
+        let model = ReadModel { log, views: Views::new(client, self.views, keys.views) };
+        Ok(Replayer { model, checkpoints })
     }
 }
 

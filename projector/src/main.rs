@@ -14,7 +14,6 @@ async fn main() -> ExitCode {
 
 async fn serve() -> Result<(), Error> {
     let model = Config::from_settings(|key| std::env::var(key).ok())?.read_model(Utc::now).await?;
-    model.warm().await;
     let metrics = Metrics::of(lambda_runtime::Config::from_env().function_name);
     let (model, metrics) = (&model, &metrics);
     run(service_fn(|event: LambdaEvent<_>| metrics.of_invocation(answer(model, event.payload, Utc::now()))))

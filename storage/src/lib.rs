@@ -11,9 +11,11 @@ mod identifiers;
 mod items;
 pub mod keys;
 mod log;
+mod parameter;
 mod parking;
 mod restore;
 mod retry;
+mod rewrap;
 mod seal;
 mod sessions;
 mod store;
@@ -24,20 +26,22 @@ mod views;
 mod write;
 
 pub use checkpoints::{Checkpoints, ReplayPart};
-pub use client::client;
+pub use client::{client, warm};
 pub use error::{Broken, ReadError, Unavailable};
 pub use identifiers::{Identifier, IdentifierCursor, IdentifierKey, IdentifierPage, Identifiers};
 pub use log::{
     Commit, CommitHash, EventLog, Head, LogScan, Metadata, Moment, Past, PastError, Recorded, ScanPosition,
     Scanned, Segment, Snapshot, version_of,
 };
+pub use parameter::parameter;
 pub use parking::Parked;
 pub use restore::{Cleared, ClearedUpTo, Clearing};
 pub use retry::NO_NEW_TRY_AFTER;
+pub use rewrap::{KeyUsers, Rewrapped, VaultCursor, VaultPage};
 pub use seal::OpenError;
 pub use sessions::{
-    CountError, Counted, Guessed, Guesses, Lifetimes, ListedSession, NewSession, RefreshToken, Rotation,
-    Session, SessionKeys, Sessions, TokenError,
+    ClientId, CountError, Counted, Guessed, Guesses, Lifetimes, ListedSession, NewSession, RefreshToken,
+    Rotation, Session, SessionKeys, Sessions, TokenError,
 };
 pub use store::{Loaded, Store};
 pub use usage::{Usage, counted, usage_of};

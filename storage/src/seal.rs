@@ -134,6 +134,12 @@ pub(crate) fn open(
     Ok(body)
 }
 
+/// The id of the key that a sealed value names; `None` if it is none of this form.
+pub(crate) fn key_of(sealed: &[u8]) -> Option<KeyId> {
+    let [FORMAT, length, rest @ ..] = sealed else { return None };
+    KeyId::parse(str::from_utf8(rest.get(..usize::from(*length))?).ok()?)
+}
+
 /// The key of one user and purpose under a service key, so that the random nonces of one key stay few however many
 /// users there are.
 pub(crate) fn user_key(service_key: &Secret, purpose: Purpose, user: UserId) -> Result<Secret, Unspecified> {

@@ -112,14 +112,6 @@ impl Store {
         self.log.refresh_keys().await;
     }
 
-    /// Opens the connection that the first request would otherwise wait for. Whether anything is found, or whether it
-    /// works at all, that request will see.
-    pub async fn warm(&self) {
-        if let Err(error) = self.log.vault(UserId::new(uuid::Uuid::nil())).await {
-            tracing::warn!(%error, "the connection to the database could not be warmed");
-        }
-    }
-
     /// Loads a user to decide about: view and vault, in one request. `None` if there is no vault, or what an erased
     /// user left of one, and so no user, as far as can be told without the log.
     ///

@@ -6,11 +6,11 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use domain::{CredentialId, UserId};
 use zeroize::Zeroizing;
 
-use crate::error::{Broken, Unavailable};
+use crate::error::{Broken, ReadError, Unavailable};
 use crate::items::{Item, b, octets, s, text};
 use crate::keys::{KeyId, LiveRing, Secret};
 use crate::log::key;
-use crate::seal::{Binding, Purpose, open, seal, user_key};
+use crate::seal::{Binding, Purpose, key_of, open, seal, user_key};
 
 /// The vault's sort key: behind every commit, so that one Query returns both.
 pub(crate) const SORT_KEY: &str = "vault";
@@ -45,6 +45,14 @@ pub struct Vault {
     /// The id of the verifier, which the user's log names, too.
     pub credential: CredentialId,
     verifier: Vec<u8>,
+}
+
+/// One attribute of a vault under another service key.
+pub(crate) struct Anew {
+    pub attribute: &'static str,
+    /// What it was made of, and takes the place of.
+    pub read: Vec<u8>,
+    pub value: Vec<u8>,
 }
 
 /// The key that seals a user's commits. Its id follows from it.
@@ -181,6 +189,39 @@ impl Vault {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()
             .map_err(|error| Unavailable(Box::new(error)))
+    }
+
+    /// Whose it is.
+    pub const fn user(&self) -> UserId {
+        self.user
+    }
+
+    /// The id of the key that wraps its data key; `None` if that is not to be seen.
+    pub fn wrapped_with(&self) -> Option<KeyId> {
+        key_of(&self.data_key)
+    }
+
+    /// The id of the key that seals its verifier; `None` if that is not to be seen.
+    pub fn sealed_with(&self) -> Option<KeyId> {
+        key_of(&self.verifier)
+    }
+
+    /// The data key wrapped with the current key, as a change of the attribute; `None` if it is so already.
+    pub(crate) fn wrapped_anew(&self, wrapping: &WrappingKeys) -> Result<Option<Anew>, ReadError> {
+        if self.wrapped_with() == Some(wrapping.ring.current().0) {
+            return Ok(None);
+        }
+        let wrapped = wrapping.wrap(self.user, &wrapping.unwrap(self)?)?;
+        Ok(Some(Anew { attribute: "data_key", read: self.data_key.clone(), value: wrapped }))
+    }
+
+    /// The verifier sealed with the current key, as a change of the attribute; `None` if it is so already.
+    pub(crate) fn sealed_anew(&self, verifiers: &VerifierKeys) -> Result<Option<Anew>, ReadError> {
+        if self.sealed_with() == Some(verifiers.ring.current().0) {
+            return Ok(None);
+        }
+        let sealed = verifiers.seal(self.user, self.credential, &verifiers.open(self)?)?;
+        Ok(Some(Anew { attribute: "verifier", read: self.verifier.clone(), value: sealed }))
     }
 
     pub(crate) fn into_item(self) -> Item {

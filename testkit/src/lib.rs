@@ -1,6 +1,6 @@
 //! What the tests of every crate run on: a real DynamoDB engine in the test's own process, a meter that counts the
 //! requests sent to it and the capacity units they cost, faults on the way to it (by a script, or at random from a
-//! seed), and Lambda's side of a function.
+//! seed), Lambda's side of a function, and a Parameter Store.
 //!
 //! Invariant: no crate depends on this one outside its tests.
 #![expect(

@@ -1,74 +1,172 @@
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::body::Bytes;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+use axum::Router;
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::{Json, Router};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
 use serde_json::{Value, json};
 use storage::keys::{PublicKeys, ServiceKeys};
 
-/// The Parameter Store with the service keys of a deployment, as far as a function may use it: `GetParameters`.
-///
-/// [AWS Systems Manager API reference, "GetParameters"]
-#[derive(Debug)]
+/// A Parameter Store of AWS Systems Manager: names and values, each with its versions, and what it answers if it refuses.
+/// [AWS Systems Manager API reference, `GetParameter`, `GetParameters` and `PutParameter`]
+#[derive(Debug, Clone)]
 pub struct Parameters {
-    endpoint: String,
-    shelf: Arc<Mutex<Shelf>>,
+    /// Where it listens.
+    pub endpoint: String,
+    stored: Arc<Mutex<Stored>>,
 }
 
 #[derive(Debug, Default)]
-struct Shelf {
-    values: BTreeMap<String, String>,
-    /// The names that each request asked for.
-    asked: Vec<BTreeSet<String>>,
+struct Stored {
+    /// The values of each name, the first version first.
+    values: BTreeMap<String, Vec<String>>,
+    /// What somebody else writes right before the next one writes over a parameter.
+    meanwhile: Vec<(String, String)>,
+    refusal: Option<(&'static str, String)>,
+    asked: Vec<String>,
+    /// The names that each `GetParameters` asked for, in order.
+    read: Vec<Vec<String>>,
 }
 
 impl Parameters {
-    /// Below this path, which ends with a slash, these keys.
-    pub async fn of(prefix: &str, keys: &ServiceKeys) -> Self {
-        let whole = serde_json::to_value(keys).expect("keys as JSON");
-        let mut values: BTreeMap<String, String> = BTreeMap::new();
-        for (name, value) in whole.as_object().into_iter().flatten() {
-            values.insert(format!("{prefix}{}", name.replace('_', "-")), value.to_string());
-        }
-        let public = PublicKeys::of(&keys.signing).expect("public keys");
-        values.insert(format!("{prefix}public"), serde_json::to_string(&public).expect("keys as JSON"));
-        let shelf = Arc::new(Mutex::new(Shelf { values, asked: Vec::new() }));
+    /// An empty one, which runs as long as the test.
+    pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
         let address = listener.local_addr().expect("the address of a bound socket");
-        let router = Router::new().fallback(get_parameters).with_state(Arc::clone(&shelf));
-        tokio::spawn(axum::serve(listener, router).into_future());
-        Self { endpoint: format!("http://{address}"), shelf }
+        let stored = Arc::<Mutex<Stored>>::default();
+        let routes = Router::new().route("/", post(answer)).with_state(Arc::clone(&stored));
+        tokio::spawn(axum::serve(listener, routes).into_future());
+        Self { endpoint: format!("http://{address}"), stored }
     }
 
-    /// The address, for `AWS_ENDPOINT_URL_SSM`.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
+    /// Puts a value in place of any other.
+    pub fn put(&self, name: &str, value: &str) {
+        self.stored().values.insert(name.to_owned(), vec![value.to_owned()]);
     }
 
-    /// The names that each request so far asked for.
-    pub fn asked(&self) -> Vec<BTreeSet<String>> {
-        shelf(&self.shelf).asked.clone()
+    /// Puts the service keys of a deployment below this path, which ends with a slash.
+    pub fn put_keys(&self, prefix: &str, keys: &ServiceKeys) {
+        let whole = serde_json::to_value(keys).expect("keys as JSON");
+        for (name, value) in whole.as_object().into_iter().flatten() {
+            self.put(&format!("{prefix}{}", name.replace('_', "-")), &value.to_string());
+        }
+        let public = PublicKeys::of(&keys.signing).expect("public keys");
+        self.put(&format!("{prefix}public"), &serde_json::to_string(&public).expect("keys as JSON"));
+    }
+
+    /// The names that each `GetParameters` so far asked for.
+    pub fn read(&self) -> Vec<Vec<String>> {
+        self.stored().read.clone()
+    }
+
+    /// Takes a value away.
+    pub fn remove(&self, name: &str) {
+        self.stored().values.remove(name);
+    }
+
+    /// Somebody else writes this right before the next one writes over a parameter of this name.
+    pub fn put_meanwhile(&self, name: &str, value: &str) {
+        self.stored().meanwhile.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Every name with its value.
+    pub fn values(&self) -> BTreeMap<String, String> {
+        let stored = self.stored();
+        stored
+            .values
+            .iter()
+            .filter_map(|(name, values)| Some((name.clone(), values.last()?.clone())))
+            .collect()
+    }
+
+    /// How a client reaches it.
+    pub fn sdk(&self) -> SdkConfig {
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+                "test", "test", None, None, "test",
+            )))
+            .endpoint_url(&self.endpoint)
+            .build()
+    }
+
+    /// From now on every request is refused with this error and this message; with `None`, no longer.
+    pub fn refuse(&self, refusal: Option<(&'static str, &str)>) {
+        self.stored().refusal = refusal.map(|(code, message)| (code, message.to_owned()));
+    }
+
+    /// The actions that were asked for since the last look.
+    pub fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.stored().asked)
+    }
+
+    fn stored(&self) -> std::sync::MutexGuard<'_, Stored> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn shelf(shelf: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
-    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+async fn answer(State(stored): State<Arc<Mutex<Stored>>>, headers: HeaderMap, body: String) -> Response {
+    let mut stored = stored.lock().unwrap_or_else(PoisonError::into_inner);
+    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    stored.asked.push(target.to_owned());
+    if let Some((code, message)) = &stored.refusal {
+        return refused(code, message);
+    }
+    let asked: Value = serde_json::from_str(&body).expect("JSON");
+    let parameter = |name: &str| {
+        let (name, version) = match name.split_once(':') {
+            Some((name, version)) => (name, version.parse().ok()?),
+            None => (name, stored.values.get(name)?.len()),
+        };
+        let value = stored.values.get(name)?.get(version.checked_sub(1)?)?;
+        Some(json!({"Name": name, "Value": value, "Version": version, "Type": "String"}))
+    };
+    let answer = match target.rsplit_once('.').map(|(_, action)| action) {
+        Some("GetParameter") => {
+            let found = asked["Name"].as_str().and_then(parameter);
+            let Some(found) = found else { return refused("ParameterNotFound", "") };
+            json!({ "Parameter": found })
+        }
+        Some("GetParameters") => {
+            let names = asked["Names"].as_array().expect("names");
+            if names.len() > 10 {
+                return refused("ValidationException", "more than 10 names");
+            }
+            let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+            let read = names.iter().map(ToString::to_string).collect();
+            let names = names.into_iter();
+            let (found, missing): (Vec<_>, Vec<_>) = names.partition(|name| parameter(name).is_some());
+            let found: Vec<_> = found.into_iter().filter_map(parameter).collect();
+            let answer = json!({ "Parameters": found, "InvalidParameters": missing });
+            stored.read.push(read);
+            answer
+        }
+        Some("PutParameter") => {
+            let text = |name: &str| asked[name].as_str().unwrap_or_default().to_owned();
+            let (name, overwrite) = (text("Name"), asked["Overwrite"] == true);
+            let Stored { values, meanwhile, .. } = &mut *stored;
+            if let Some(at) = meanwhile.iter().position(|(of, _)| overwrite && *of == name) {
+                let (_, value) = meanwhile.remove(at);
+                values.entry(name.clone()).or_default().push(value);
+            }
+            let versions = values.entry(name).or_default();
+            if !overwrite && !versions.is_empty() {
+                return refused("ParameterAlreadyExists", "");
+            }
+            versions.push(text("Value"));
+            json!({ "Version": versions.len() })
+        }
+        _ => return refused("InvalidAction", target),
+    };
+    ([("content-type", "application/x-amz-json-1.1")], answer.to_string()).into_response()
 }
 
-async fn get_parameters(
-    State(state): State<Arc<Mutex<Shelf>>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Json<Value> {
-    assert_eq!(headers["x-amz-target"], "AmazonSSM.GetParameters", "another request");
-    let request: Value = serde_json::from_slice(&body).expect("a request in JSON");
-    let names = request["Names"].as_array().into_iter().flatten();
-    let names: BTreeSet<String> = names.filter_map(|name| name.as_str().map(str::to_owned)).collect();
-    let mut shelf = shelf(&state);
-    let found = |name: &String| Some(json!({"Name": name, "Value": shelf.values.get(name)?}));
-    let parameters: Vec<Value> = names.iter().filter_map(found).collect();
-    shelf.asked.push(names);
-    Json(json!({"Parameters": parameters, "InvalidParameters": []}))
+fn refused(code: &str, message: &str) -> Response {
+    let body = json!({"__type": code, "message": message}).to_string();
+    (StatusCode::BAD_REQUEST, [("content-type", "application/x-amz-json-1.1")], body).into_response()
 }

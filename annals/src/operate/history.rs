@@ -12,7 +12,7 @@ use crate::place::Place;
 
 /// Shows every event of a user in order, each with its version, time and command.
 pub(crate) async fn history(args: &HistoryArgs) -> Result<ExitCode, OperateError> {
-    let place = Place::attach(&args.place).await?;
+    let place = Place::attach(&args.deployment).await?;
     let result = show(&place, args).await;
     place.close().await;
     result

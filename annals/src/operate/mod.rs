@@ -1,6 +1,8 @@
 //! The operator's commands, on the data of a running server or on what it left.
 
+mod clients;
 mod history;
+mod keys;
 mod parked;
 mod rebuild;
 mod repair;
@@ -10,7 +12,9 @@ mod state;
 mod unfinished;
 mod verify;
 
+pub(crate) use clients::new_client_secret;
 pub(crate) use history::history;
+pub(crate) use keys::keys;
 pub(crate) use parked::parked;
 pub(crate) use rebuild::rebuild;
 pub(crate) use repair::repair;
@@ -21,6 +25,7 @@ pub(crate) use verify::verify;
 use std::path::PathBuf;
 
 use projector::replay::ReplayError;
+use storage::keys::ChangeError;
 use storage::{PastError, ReadError};
 
 use crate::place::PlaceError;
@@ -55,6 +60,15 @@ pub enum OperateError {
     /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The system has no random numbers.
+    #[error("the system has no random numbers")]
+    NoRandomness,
+    /// The keys cannot be changed like that.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The key cannot be retired.
+    #[error(transparent)]
+    Retire(#[from] keys::RetireError),
     /// The dead letters cannot be counted.
     #[error("cannot read {0}")]
     DeadLetters(PathBuf, #[source] std::io::Error),

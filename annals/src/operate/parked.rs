@@ -10,7 +10,7 @@ use crate::place::Place;
 
 /// Lists every user who is parked: since when, why, what holds now, and what to do. Exit code 1 if there are any.
 pub(crate) async fn parked(args: &ParkedArgs) -> Result<ExitCode, OperateError> {
-    let place = Place::attach(&args.place).await?;
+    let place = Place::attach(&args.deployment).await?;
     let result = list(&place, args.report.json).await;
     place.close().await;
     result

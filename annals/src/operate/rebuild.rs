@@ -11,7 +11,7 @@ use crate::place::Place;
 /// Builds the read model anew from the log; exit code 1 if it does not verify afterwards. With `--dry-run`, says what
 /// would change. One that was not finished, at most a day ago, goes on where it was.
 pub(crate) async fn rebuild(args: &RebuildArgs) -> Result<ExitCode, OperateError> {
-    let place = Place::attach(&args.place).await?;
+    let place = Place::attach(&args.deployment).await?;
     let mut replay = place.replay().reporting(report::progress());
     if let Some(segment) = args.segment {
         replay = replay.only(segment);
@@ -32,7 +32,7 @@ async fn compare(replay: &Replay, args: &RebuildArgs) -> Result<ExitCode, Operat
 
 async fn renew(replay: Replay, place: &Place, args: &RebuildArgs) -> Result<ExitCode, OperateError> {
     let now = Clock::system().now();
-    let unfinished = Unfinished::of(&args.place, "rebuild", args.segment);
+    let unfinished = Unfinished::of(place, "rebuild", args.segment);
     let replay = unfinished.taken_up(replay, Phase::Rebuild, args.restart, now);
     let rebuilt = replay.rebuild(&place.identifiers(), now).await;
     unfinished.ended(rebuilt.is_ok());

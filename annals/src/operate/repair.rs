@@ -11,15 +11,16 @@ use crate::place::Place;
 /// Brings every view up to date that is absent, behind, damaged or parked; exit code 1 if a log cannot be read. One that
 /// was not finished, at most a day ago, goes on where it was.
 pub(crate) async fn repair(args: &RepairArgs) -> Result<ExitCode, OperateError> {
-    let place = Place::attach(&args.place).await?;
+    let place = Place::attach(&args.deployment).await?;
     let now = Clock::system().now();
-    let unfinished = Unfinished::of(&args.place, "repair", None);
+    let unfinished = Unfinished::of(&place, "repair", None);
     let replay = place.replay().reporting(report::progress());
     let repaired = unfinished.taken_up(replay, Phase::Repair, args.restart, now).repair(now).await;
     unfinished.ended(repaired.is_ok());
+    let folder = place.folder.clone();
     place.close().await;
     let repaired = repaired?;
-    report::write_with_dead_letters(&args.place.data, args.report.json, &repaired, || mended(&repaired))?;
+    report::write_with_dead_letters(&folder, args.report.json, &repaired, || mended(&repaired))?;
     Ok(if repaired.found.broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -19,10 +19,10 @@ const FIRST: &str = "Look at the differences before you turn the API on. Users w
 /// Makes one deployment again of tables that were brought back as of different moments; exit code 1 if it does not
 /// verify afterwards. With `--dry-run`, says what would change.
 pub(crate) async fn restore(args: &RestoreArgs) -> Result<ExitCode, OperateError> {
-    if args.place.endpoint.is_some() && !args.yes_the_api_is_off && !args.dry_run {
+    if args.deployment.is_elsewhere() && !args.yes_the_api_is_off && !args.dry_run {
         return Err(OperateError::ApiPerhapsOn);
     }
-    let place = Place::attach(&args.place).await?;
+    let place = Place::attach(&args.deployment).await?;
     let result = if args.dry_run { look(&place, args).await } else { mend(&place, args).await };
     place.close().await;
     result
@@ -37,14 +37,14 @@ async fn look(place: &Place, args: &RestoreArgs) -> Result<ExitCode, OperateErro
 
 async fn mend(place: &Place, args: &RestoreArgs) -> Result<ExitCode, OperateError> {
     if place.is_beside_a_server() {
-        return Err(OperateError::ServerRunning(args.place.data.clone()));
+        return Err(OperateError::ServerRunning(place.folder.clone()));
     }
     let replay = place.replay().reporting(report::progress());
     // Before it is said that something has begun: no server would start any more.
     replay.log_is_there(&place.identifiers()).await?;
-    let folder = |error| OperateError::Folder(args.place.data.clone(), error);
+    let folder = |error| OperateError::Folder(place.folder.clone(), error);
     place.restore_begins().map_err(folder)?;
-    Unfinished::forget_all(&args.place).map_err(folder)?;
+    Unfinished::forget_all(&place.folder).map_err(folder)?;
     let restored = replay.restore(&place.identifiers(), &place.sessions(), Clock::system().now()).await?;
     place.restore_ended().map_err(folder)?;
     report::write(args.report.json, &restored, || {

@@ -13,7 +13,7 @@ use crate::place::Place;
 
 /// Shows what a user's log adds up to, now or as of an earlier moment.
 pub(crate) async fn state(args: &StateArgs) -> Result<ExitCode, OperateError> {
-    let place = Place::attach(&args.place).await?;
+    let place = Place::attach(&args.deployment).await?;
     let result = show(&place, args).await;
     place.close().await;
     result

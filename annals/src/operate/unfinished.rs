@@ -1,5 +1,5 @@
 use std::io::{ErrorKind, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use storage::Segment;
 
 use super::report;
-use crate::cli::PlaceArgs;
+use crate::place::Place;
 
 /// How far a run has come is kept as often as this. What was done since is done again, and does no harm.
 const KEPT_EVERY: Duration = Duration::from_secs(1);
@@ -46,15 +46,15 @@ struct Kept {
 
 impl Unfinished {
     /// That of a run called this, over everything or over one part of the log.
-    pub(super) fn of(place: &PlaceArgs, name: &str, segment: Option<Segment>) -> Self {
+    pub(super) fn of(place: &Place, name: &str, segment: Option<Segment>) -> Self {
         let part = segment.map(|segment| format!("-{}-of-{}", segment.index + 1, segment.total));
         let file = format!("{PREFIX}{name}{}.json", part.unwrap_or_default());
-        Self { path: place.data.join(file), endpoint: place.endpoint.clone(), state: Arc::default() }
+        Self { path: place.folder.join(file), endpoint: place.elsewhere.clone(), state: Arc::default() }
     }
 
     /// Nothing that was begun on this data is to be gone on with.
-    pub(super) fn forget_all(place: &PlaceArgs) -> Result<(), std::io::Error> {
-        for entry in std::fs::read_dir(&place.data)? {
+    pub(super) fn forget_all(folder: &Path) -> Result<(), std::io::Error> {
+        for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(PREFIX) {
                 std::fs::remove_file(entry.path())?;

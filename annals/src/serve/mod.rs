@@ -9,6 +9,7 @@ mod welcome;
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use axum::extract::{ConnectInfo, Request};
 use axum::middleware::{Next, from_fn};
 use command_api::passwords::{HashParams, HasherError, PasswordHasher};
 use command_api::tokens::SigningError;
-use command_api::{ClientAddress, Clock, Service, router};
+use command_api::{ClientAddress, Clients, ClientsError, Clock, Service, router};
 use storage::{Lifetimes, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -44,6 +45,12 @@ pub enum ServeError {
     /// The data, the keys or the tables cannot be used.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// The list of clients cannot be read.
+    #[error("cannot read the clients in {0}")]
+    ClientsFile(PathBuf, #[source] std::io::Error),
+    /// The list of clients is refused.
+    #[error("the clients in {0} are refused")]
+    Clients(PathBuf, #[source] ClientsError),
     /// Passwords cannot be hashed like this.
     #[error(transparent)]
     Hasher(#[from] HasherError),
@@ -64,6 +71,7 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<(), ServeError> {
     if args.argon2.is_below_minimum() {
         tracing::warn!("--argon2 {} is below the minimum of {}", args.argon2, HashParams::MINIMUM);
     }
+    let clients = args.clients.as_deref().map(clients).transpose()?.unwrap_or_default();
     let stopped = stopping::on_signals().map_err(ServeError::Broken)?;
     let setting = std::env::var_os("PORT").map(|port| port.to_string_lossy().into_owned());
     let port = args.port(setting.as_deref()).map_err(ServeError::Setting)?;
@@ -74,7 +82,7 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<(), ServeError> {
     let place = if args.memory { Place::in_memory().await? } else { Place::open(&args.place).await? };
 
     let projection = Projection::start(&place).await?;
-    let service = service(&place, address, args.argon2)?;
+    let service = service(&place, address, args.argon2)?.with_clients(clients);
     let mut serving = tokio::spawn(accept(listener, router(Arc::new(service)), stopped.clone()));
     // Whoever closed standard output has seen enough.
     let _ = writeln!(
@@ -93,6 +101,12 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<(), ServeError> {
     place.close().await;
     // What broke a task is in the log; the message of its panic is for nobody.
     served.unwrap_or_else(|_| Err(std::io::Error::other("its task broke"))).map_err(ServeError::Broken)
+}
+
+fn clients(file: &Path) -> Result<Clients, ServeError> {
+    let json =
+        std::fs::read_to_string(file).map_err(|error| ServeError::ClientsFile(file.to_owned(), error))?;
+    Clients::parse(&json).map_err(|error| ServeError::Clients(file.to_owned(), error))
 }
 
 fn service(place: &Place, address: SocketAddr, cost: HashParams) -> Result<Service, ServeError> {

@@ -2,6 +2,8 @@
 //! clippy that helpers, too, are tests.
 
 #[cfg(test)]
+mod account;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod elsewhere;
@@ -11,6 +13,8 @@ mod hosts;
 mod killed;
 #[cfg(test)]
 mod looking_after;
+#[cfg(test)]
+mod oauth_clients;
 #[cfg(test)]
 mod poison;
 #[cfg(test)]
@@ -27,6 +31,8 @@ mod refusals;
 mod resting;
 #[cfg(test)]
 mod restoring;
+#[cfg(test)]
+mod smoke;
 #[cfg(test)]
 mod stopping;
 #[cfg(test)]

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::{Invalid, Problem};
 
 /// The largest body that is read, in octets.
-const MAX: usize = 16 * 1024;
+pub(super) const MAX: usize = 16 * 1024;
 /// What is beyond the limit is taken off the wire up to here, so that the client hears why it was refused; the
 /// gateway lets no more through anyway.
 const DRAINED: usize = 12 * 1024 * 1024;
@@ -69,7 +69,7 @@ pub(super) async fn receive(request: Request, next: Next) -> Response {
 }
 
 /// The octets of a body; of one beyond the limit, only so many that it shows.
-async fn read(body: Body) -> Result<Vec<u8>, Problem> {
+pub(super) async fn read(body: Body) -> Result<Vec<u8>, Problem> {
     let mut body = pin!(body);
     let mut octets = Vec::new();
     let mut seen = 0;

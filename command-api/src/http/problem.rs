@@ -13,6 +13,7 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoResponses, ToSchema};
 
+use super::oauth::CHALLENGE;
 use crate::passwords::HashError;
 
 /// Everything a request can be refused with, as `application/problem+json`. [RFC 9457]
@@ -38,6 +39,8 @@ pub(crate) enum Problem {
     ProfileChanged,
     /// The sign-in of the session is longer ago than what is asked for allows. [RFC 9470]
     SignInTooOld,
+    /// Who signs somebody in as a client is none, or its secret is wrong, or it may not.
+    ClientRefused,
     /// No access token came with the request.
     NoToken,
     /// The access token is not good, or its session has ended.
@@ -117,6 +120,11 @@ impl Problem {
                 "insufficient-user-authentication",
                 "This needs a sign-in of the last five minutes",
             ),
+            Self::ClientRefused => (
+                StatusCode::UNAUTHORIZED,
+                "client-refused",
+                "The client is unknown, its secret is wrong, or it signs nobody in",
+            ),
             Self::NoToken => (StatusCode::UNAUTHORIZED, "no-token", "An access token is needed"),
             Self::BadToken => (
                 StatusCode::UNAUTHORIZED,
@@ -156,6 +164,9 @@ impl Problem {
         match self {
             Self::NoToken | Self::SignInRefused => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::ClientRefused => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
             }
             Self::BadToken => {
                 let challenge = HeaderValue::from_static(r#"Bearer error="invalid_token""#);
@@ -326,7 +337,7 @@ impl IntoResponses for SessionProblems {
     }
 }
 
-fn documented(problems: &[(u16, &str)]) -> BTreeMap<String, RefOr<Documented>> {
+pub(super) fn documented(problems: &[(u16, &str)]) -> BTreeMap<String, RefOr<Documented>> {
     problems
         .iter()
         .map(|(status, description)| {

@@ -11,3 +11,4 @@ mod verifier;
 pub use guessable::{Guessable, KnownWords, judge};
 pub use hasher::{HashError, HasherError, PasswordHasher, Place};
 pub use params::{HashParams, ParamsError};
+pub use verifier::pepper_of;

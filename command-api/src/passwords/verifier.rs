@@ -5,6 +5,11 @@ use zeroize::Zeroizing;
 
 use super::{HashError, HashParams};
 
+/// The pepper that a verifier names.
+pub fn pepper_of(phc: &str) -> Result<KeyId, HashError> {
+    Ok(Verifier::read(phc)?.pepper)
+}
+
 /// The octets of a hash.
 pub(super) const OUTPUT: usize = 32;
 

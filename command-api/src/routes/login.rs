@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::candidate::{Candidate, verified_again};
-use crate::http::{BodyProblems, Client, Fields, Problem, ProblemBody, internal};
+use crate::http::{BodyProblems, Client, Fields, ForClient, Problem, ProblemBody, internal};
 use crate::service::{Service, new_id};
 use crate::tokens::{AccessClaims, LIFETIME_SECONDS};
 
@@ -54,6 +54,9 @@ pub(crate) struct SignedIn {
 /// Signs in with address and password.
 ///
 /// An unknown address, a wrong password and an account that cannot sign in get the same answer, after the same work.
+///
+/// A client with a secret that signs somebody in shows it by Basic authentication: the tokens are issued to it, and only
+/// it refreshes and revokes them, at `/oauth2/*`. Otherwise they are issued to `annals`, a public client.
 #[utoipa::path(
     post, path = "/login", tag = "sessions", request_body = Login,
     responses(
@@ -65,9 +68,22 @@ pub(crate) struct SignedIn {
             ("refresh" = (operation_id = "refresh",
                 request_body = json!({"refresh_token": "$response.body#/refresh_token"}),
                 description = "New tokens for the session.")),
+            ("oauth_refresh" = (operation_id = "oauth_token",
+                request_body = json!({"grant_type": "refresh_token",
+                    "refresh_token": "$response.body#/refresh_token"}),
+                description = "The same by OAuth.")),
+            ("oauth_revoke" = (operation_id = "oauth_revoke",
+                request_body = json!({"token": "$response.body#/refresh_token"}),
+                description = "The end of the session by OAuth.")),
+            ("oauth_introspect" = (operation_id = "oauth_introspect",
+                request_body = json!({"token": "$response.body#/access_token"}),
+                description = "What the access token is worth.")),
             ("sessions" = (operation_id = "sessions",
                 parameters(("header.Authorization" = "Bearer {$response.body#/access_token}")),
                 description = "This session and the user's others.")),
+            ("history" = (operation_id = "events",
+                parameters(("header.Authorization" = "Bearer {$response.body#/access_token}")),
+                description = "What happened to the user so far.")),
             ("end" = (operation_id = "end_session",
                 parameters(("path.session_id" = "$response.body#/session_id"),
                     ("header.Authorization" = "Bearer {$response.body#/access_token}")),
@@ -76,7 +92,7 @@ pub(crate) struct SignedIn {
                 parameters(("header.Authorization" = "Bearer {$response.body#/access_token}")),
                 description = "The end of the session.")),
         )),
-        (status = 401, description = "The address or the password is wrong.",
+        (status = 401, description = "The address or the password is wrong, or a client that signs in is refused.",
             body = ProblemBody, content_type = "application/problem+json",
             headers(("WWW-Authenticate" = String, description = "How to sign in. [RFC 6750]"))),
         (status = 429, description = "Too many failed attempts.",
@@ -87,6 +103,7 @@ pub(crate) struct SignedIn {
 )]
 pub(super) async fn login(
     State(service): State<Arc<Service>>,
+    ForClient(issued_to): ForClient,
     client: Client,
     mut fields: Fields,
 ) -> Result<Json<SignedIn>, Problem> {
@@ -105,7 +122,7 @@ pub(super) async fn login(
 
     let stronger = stronger(&service, &loaded, &password).await;
     let id = SessionId::new(new_id(now)?);
-    let session = service.store.sessions.begin(user, id, client.agent.as_deref(), now)?;
+    let session = service.store.sessions.begin_for(&issued_to, user, id, client.agent.as_deref(), now)?;
     let mut verified = loaded.vault().map(|vault| vault.credential);
     let mut looked_again = false;
     let appended = loop {
@@ -148,7 +165,10 @@ pub(super) async fn login(
     tracing::info!(%user, session = %id, "signed in");
     let access_token = service
         .tokens
-        .issue(&AccessClaims { user, session: id, auth_time: now, issued_at: now, token: new_id(now)? })
+        .issue_to(
+            issued_to.as_str(),
+            &AccessClaims { user, session: id, auth_time: now, issued_at: now, token: new_id(now)? },
+        )
         .map_err(internal)?;
     Ok(Json(SignedIn {
         access_token,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use storage::Snapshot;
 use utoipa::ToSchema;
 
-use crate::http::{Bearer, Invalid, Problem, ProblemBody, SessionProblems};
+use crate::http::{Bearer, Problem, ProblemBody, SessionProblems, number};
 use crate::service::Service;
 
 /// The version of the log that an answer shows.
@@ -85,17 +85,10 @@ pub(super) fn shown(user: UserId, snapshot: &Snapshot) -> Result<Response, Probl
     Ok((headers, Json(profile)).into_response())
 }
 
-/// One number in decimal digits, written as they are: `%31` and `+1` are none.
+/// The version to show at least.
 fn min_version(query: Option<&str>) -> Result<Version, Problem> {
-    let mut values = query.unwrap_or_default().split('&').filter_map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (name == "min_version").then_some(value)
-    });
-    let Some(digits) = values.next() else { return Ok(Version::NONE) };
-    let number = digits.parse().ok().filter(|_| digits.bytes().all(|digit| digit.is_ascii_digit()));
-    if let (Some(number), None) = (number, values.next()) {
-        return Ok(Version::new(number));
-    }
-    let detail = "must be one version, as a decimal number".to_owned();
-    Err(Problem::Invalid(vec![Invalid { field: "min_version".to_owned(), detail }]))
+    let detail = "must be one version, as a decimal number";
+    let asked = number(query, "min_version", 0..=u64::MAX, detail);
+    let asked = asked.map_err(|invalid| Problem::Invalid(vec![invalid]))?;
+    Ok(asked.map_or(Version::NONE, Version::new))
 }

@@ -3,10 +3,12 @@
 mod acting;
 mod candidate;
 mod change_password;
+mod events;
 mod fresh;
 mod login;
 mod logout;
 mod me;
+mod oauth;
 mod openapi;
 mod patch_me;
 mod refresh;
@@ -37,10 +39,14 @@ pub fn router(service: Arc<Service>) -> Router {
         .routes(routes!(login::login))
         .routes(routes!(me::me, patch_me::patch_me))
         .routes(routes!(change_password::change_password))
+        .routes(routes!(events::events))
         .routes(routes!(sessions::sessions, sessions::end_other_sessions))
         .routes(routes!(sessions::end_session))
         .routes(routes!(refresh::refresh))
         .routes(routes!(logout::logout))
+        .routes(routes!(oauth::token))
+        .routes(routes!(oauth::revoke))
+        .routes(routes!(oauth::introspect))
         .routes(routes!(well_known::jwks))
         .routes(routes!(well_known::openid_configuration))
         .routes(routes!(well_known::oauth_authorization_server))

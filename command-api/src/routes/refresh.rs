@@ -5,7 +5,7 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use domain::{Command, CommandId};
 use serde::Serialize;
-use storage::{Enclosed, Intent, RefreshToken, Rotation};
+use storage::{ClientId, Enclosed, Intent, RefreshToken, Rotation, TokenError};
 use telemetry::{Measure, measure};
 use utoipa::ToSchema;
 
@@ -72,36 +72,54 @@ pub(super) async fn refresh(
     client: Client,
     mut fields: Fields,
 ) -> Result<Json<Refreshed>, Problem> {
-    let now = service.clock.now();
     let presented = fields.required("refresh_token", |text| Ok(service.store.sessions.parse(text)));
-    let presented = fields.finish(presented)?.map_err(|reason| {
+    let presented = fields.finish(presented)?;
+    Ok(Json(exchange(&service, &ClientId::own(), &presented, client).await?))
+}
+
+/// Exchanges a refresh token for new ones, if it is one and was issued to this client.
+pub(super) async fn exchange(
+    service: &Service,
+    issued_to: &ClientId,
+    presented: &Result<RefreshToken, TokenError>,
+    client: Client,
+) -> Result<Refreshed, Problem> {
+    let now = service.clock.now();
+    let presented = presented.as_ref().map_err(|reason| {
         tracing::info!(%reason, "a refresh token was refused");
         Problem::BadRefreshToken
     })?;
-    let rotated = service.store.sessions.rotate(&presented, client.agent.as_deref(), now).await?;
+    if presented.client() != issued_to {
+        tracing::warn!(user = %presented.user(), by = %issued_to, "a refresh token of another client was refused");
+        return Err(Problem::BadRefreshToken);
+    }
+    let rotated = service.store.sessions.rotate(presented, client.agent.as_deref(), now).await?;
     let (refresh_token, session) = match rotated {
         Rotation::Next { token, session } => (token, session),
-        Rotation::Reused => return Err(end(&service, &presented, client, now).await?),
+        Rotation::Reused => return Err(end(service, presented, client, now).await?),
         Rotation::Ended => return Err(Problem::BadRefreshToken),
     };
     let access_token = service
         .tokens
-        .issue(&AccessClaims {
-            user: presented.user(),
-            session: session.id,
-            auth_time: session.auth_time,
-            issued_at: now,
-            token: new_id(now)?,
-        })
+        .issue_to(
+            issued_to.as_str(),
+            &AccessClaims {
+                user: presented.user(),
+                session: session.id,
+                auth_time: session.auth_time,
+                issued_at: now,
+                token: new_id(now)?,
+            },
+        )
         .map_err(internal)?;
-    Ok(Json(Refreshed {
+    Ok(Refreshed {
         access_token,
         token_type: "Bearer",
         expires_in: LIFETIME_SECONDS,
         refresh_token,
         session_id: session.id.to_string(),
         user_id: presented.user().to_string(),
-    }))
+    })
 }
 
 /// Ends the session of a token of which somebody has a copy.

@@ -13,6 +13,13 @@ use crate::service::Service;
 /// hours before it is used.
 const PUBLIC: &str = "public, max-age=900";
 
+/// A secret by Basic authentication. [RFC 7591, section 2]
+const BASIC: &str = "client_secret_basic";
+/// A secret in the form.
+const POST: &str = "client_secret_post";
+/// No secret: a public client.
+const NONE: &str = "none";
+
 /// What clients find out by themselves. [RFC 8414, section 2]
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Metadata {
@@ -24,6 +31,18 @@ pub(crate) struct Metadata {
     response_types_supported: [&'static str; 0],
     /// A session is continued by its refresh token.
     grant_types_supported: [&'static str; 1],
+    /// Where a session is continued.
+    token_endpoint: String,
+    /// How a client shows there who it is.
+    token_endpoint_auth_methods_supported: [&'static str; 3],
+    /// Where a token is revoked.
+    revocation_endpoint: String,
+    /// How a client shows there who it is.
+    revocation_endpoint_auth_methods_supported: [&'static str; 3],
+    /// Where one asks what a token is worth.
+    introspection_endpoint: String,
+    /// How a client shows there who it is.
+    introspection_endpoint_auth_methods_supported: [&'static str; 2],
     /// Every client sees the same user id.
     subject_types_supported: [&'static str; 1],
     /// How tokens are signed.
@@ -41,7 +60,7 @@ pub(crate) struct Health {
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "discovery",
     responses((status = 200, description = "The keys.", body = serde_json::Value)))]
 pub(super) async fn jwks(State(service): State<Arc<Service>>) -> Response {
-    ([(CACHE_CONTROL, PUBLIC)], Json(service.tokens.jwks())).into_response()
+    ([(CACHE_CONTROL, PUBLIC)], Json(service.tokens.jwks(service.clock.now()))).into_response()
 }
 
 /// Authorization server metadata (RFC 8414).
@@ -69,6 +88,12 @@ fn metadata(service: &Service) -> Response {
     let issuer = service.issuer.clone();
     let metadata = Metadata {
         jwks_uri: format!("{issuer}/.well-known/jwks.json"),
+        token_endpoint: format!("{issuer}/oauth2/token"),
+        token_endpoint_auth_methods_supported: [BASIC, POST, NONE],
+        revocation_endpoint: format!("{issuer}/oauth2/revoke"),
+        revocation_endpoint_auth_methods_supported: [BASIC, POST, NONE],
+        introspection_endpoint: format!("{issuer}/oauth2/introspect"),
+        introspection_endpoint_auth_methods_supported: [BASIC, POST],
         issuer,
         response_types_supported: [],
         grant_types_supported: ["refresh_token"],

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::{SessionId, UserId};
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
@@ -10,13 +10,17 @@ use serde::Serialize;
 use storage::keys::{KeyId, LiveRing, Ring, SigningSecret};
 use uuid::Uuid;
 
-use super::verify::{TokenError, Verified, Verifier};
+use super::verify::{Introspected, TokenError, Verified, Verifier};
 
 /// The media type of an access token, as its header says it. [RFC 9068, section 2.1]
 pub(super) const TYPE: &str = "at+jwt";
 
 /// How long an access token is good, in seconds: the `expires_in` of an answer.
 pub const LIFETIME_SECONDS: i64 = 900;
+
+/// How long a key is published after another one took its place: processes that have not read the ring again sign with it
+/// for five minutes, and their tokens are good for [`LIFETIME_SECONDS`] and the leeway of whoever verifies them.
+const PUBLISHED_FOR: TimeDelta = TimeDelta::minutes(21);
 
 /// Why tokens cannot be signed.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +61,8 @@ struct Prepared {
     /// What they were made of.
     ring: Arc<Ring<SigningSecret>>,
     keys: BTreeMap<String, DecodingKey>,
-    jwks: JwkSet,
+    /// The public keys, each with the time until which it is published.
+    jwks: Vec<(Jwk, Option<DateTime<Utc>>)>,
 }
 
 /// The claims as they stand in the token. [RFC 9068, section 2.2]
@@ -107,8 +112,13 @@ impl AccessTokens {
         }
     }
 
-    /// A new token, good for [`LIFETIME_SECONDS`].
+    /// A new token for the client of these tokens, good for [`LIFETIME_SECONDS`].
     pub fn issue(&self, claims: &AccessClaims) -> Result<String, SigningError> {
+        self.issue_to(&self.client_id, claims)
+    }
+
+    /// A new token for this client, good for [`LIFETIME_SECONDS`].
+    pub fn issue_to(&self, client: &str, claims: &AccessClaims) -> Result<String, SigningError> {
         let issued_at = claims.issued_at.timestamp();
         let claims = Claims {
             iss: &self.verifier.issuer,
@@ -117,7 +127,7 @@ impl AccessTokens {
             exp: issued_at + LIFETIME_SECONDS,
             iat: issued_at,
             jti: claims.token,
-            client_id: &self.client_id,
+            client_id: client,
             sid: claims.session,
             auth_time: claims.auth_time.timestamp(),
         };
@@ -141,21 +151,34 @@ impl AccessTokens {
         }
     }
 
-    /// The public keys of the ring, the current one first, as a JWK Set. [RFC 7517]
-    pub fn jwks(&self) -> JwkSet {
-        self.prepared().jwks.clone()
+    /// What a token says of itself, if it is one of ours and good now, for whoever asks about it.
+    pub fn introspect(&self, token: &str, now: DateTime<Utc>) -> Result<Introspected, TokenError> {
+        match self.verifier.introspect(token, &self.prepared().keys, now) {
+            Err(TokenError::UnknownKey) if self.signing.again() => {
+                self.verifier.introspect(token, &self.prepared().keys, now)
+            }
+            introspected => introspected,
+        }
+    }
+
+    /// The public keys of the ring as a JWK Set: the one that signs or will sign next, and those whose tokens may still be
+    /// good at this time. [RFC 7517]
+    pub fn jwks(&self, now: DateTime<Utc>) -> JwkSet {
+        let prepared = self.prepared();
+        let published = prepared.jwks.iter().filter(|(_, until)| until.is_none_or(|until| now < until));
+        JwkSet { keys: published.map(|(jwk, _)| jwk.clone()).collect() }
     }
 }
 
 impl Prepared {
     fn of(ring: Arc<Ring<SigningSecret>>) -> Result<Self, SigningError> {
         let mut keys = BTreeMap::new();
-        let mut jwks = JwkSet { keys: Vec::new() };
+        let mut jwks = Vec::new();
         for (id, secret) in ring.iter() {
             let unusable = |error| SigningError::Key(id.clone(), error);
             let jwk = public(id, secret).map_err(unusable)?;
             keys.insert(id.as_str().to_owned(), DecodingKey::from_jwk(&jwk).map_err(unusable)?);
-            jwks.keys.push(jwk);
+            jwks.push((jwk, ring.until(id).map(|until| until + PUBLISHED_FOR)));
         }
         Ok(Self { ring, keys, jwks })
     }
@@ -187,7 +210,8 @@ mod tests {
     fn a_token_says_what_rfc_9068_asks_for_and_the_published_key_verifies_it() {
         let tokens = tokens(&ring("k1"));
         let token = tokens.issue(&claims(1_000)).unwrap();
-        let published: JwkSet = serde_json::from_value(serde_json::to_value(tokens.jwks()).unwrap()).unwrap();
+        let published: JwkSet =
+            serde_json::from_value(serde_json::to_value(tokens.jwks(at(1_000))).unwrap()).unwrap();
         let key = DecodingKey::from_jwk(published.find("k1").unwrap()).unwrap();
         let mut rules = Validation::new(Algorithm::ES256);
         rules.validate_exp = false;
@@ -219,7 +243,7 @@ mod tests {
     #[test]
     fn the_published_keys_are_public_keys() {
         let rotated = ring("k1").rotated(KeyId::parse("k2").unwrap(), SigningSecret::random().unwrap());
-        let published = serde_json::to_value(tokens(&rotated).jwks()).unwrap();
+        let published = serde_json::to_value(tokens(&rotated).jwks(at(1_000))).unwrap();
         let keys = published["keys"].as_array().unwrap();
         assert_eq!(keys.len(), 2);
         for (key, kid) in keys.iter().zip(["k2", "k1"]) {
@@ -231,6 +255,20 @@ mod tests {
             let rest = json!({ "kid": kid, "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig" });
             assert_eq!(Value::from(key), rest, "and nothing else, `d` least of all");
         }
+    }
+
+    #[test]
+    fn the_next_key_is_published_before_it_signs_and_the_last_one_until_its_tokens_are_gone() {
+        let minutes = |minutes: i64| at(minutes * 60);
+        let secret = SigningSecret::random().unwrap();
+        let ring = ring("k1").with_next(KeyId::parse("k2").unwrap(), secret, minutes(120), minutes(0));
+        let tokens = tokens(&ring);
+        let published = |now| -> Vec<_> {
+            tokens.jwks(minutes(now)).keys.into_iter().filter_map(|key| key.common.key_id).collect()
+        };
+        assert_eq!(published(0), ["k1", "k2"]);
+        assert_eq!(published(140), ["k1", "k2"]);
+        assert_eq!(published(141), ["k2"]);
     }
 
     #[test]

@@ -147,7 +147,7 @@ fn a_token_signed_with_the_public_key_as_a_shared_secret_is_refused() {
         &STANDARD.encode(der.as_ref())[..64],
         &STANDARD.encode(der.as_ref())[64..]
     );
-    let jwks = serde_json::to_string(&forger.tokens.jwks()).unwrap();
+    let jwks = serde_json::to_string(&forger.tokens.jwks(at(NOW))).unwrap();
     for secret in [point, der.as_ref(), pem.as_bytes(), pem.trim_end().as_bytes(), jwks.as_bytes()] {
         let key = EncodingKey::from_secret(secret);
         let honest = changed(header(), &json!({ "alg": "HS256" }));
@@ -231,7 +231,7 @@ fn a_token_of_a_key_outside_the_ring_is_refused() {
 #[test]
 fn a_token_that_brings_or_points_to_a_key_is_refused() {
     let forger = Forger::new();
-    let jwk = serde_json::to_value(&forger.tokens.jwks().keys[0]).unwrap();
+    let jwk = serde_json::to_value(&forger.tokens.jwks(at(NOW)).keys[0]).unwrap();
     for member in [
         json!({ "jku": "https://accounts.example.com/.well-known/jwks.json" }),
         json!({ "jwk": jwk }),

@@ -11,4 +11,4 @@ mod verify;
 
 pub use access::{AccessClaims, AccessTokens, LIFETIME_SECONDS, SigningError};
 pub use public::PublicTokens;
-pub use verify::{TokenError, Verified};
+pub use verify::{Introspected, TokenError, Verified};

@@ -29,6 +29,19 @@ pub struct Verified {
     pub expires: DateTime<Utc>,
 }
 
+/// What a good token says, and what it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introspected {
+    /// Who bears it.
+    pub bearer: Verified,
+    /// The client that it was issued to.
+    pub client: String,
+    /// Its own id.
+    pub id: String,
+    /// When it was made.
+    pub issued_at: DateTime<Utc>,
+}
+
 /// Why a token is not accepted. All of these look alike to its bearer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
@@ -85,6 +98,31 @@ impl Verifier {
         keys: &BTreeMap<String, DecodingKey>,
         now: DateTime<Utc>,
     ) -> Result<Verified, TokenError> {
+        self.judge(&Self::signed(token, keys)?, now)
+    }
+
+    /// As [`Verifier::verify`], with all that a token of ours says.
+    pub(super) fn introspect(
+        &self,
+        token: &str,
+        keys: &BTreeMap<String, DecodingKey>,
+        now: DateTime<Utc>,
+    ) -> Result<Introspected, TokenError> {
+        let claims = Self::signed(token, keys)?;
+        let bearer = self.judge(&claims, now)?;
+        let said = || {
+            Some(Introspected {
+                bearer,
+                client: claims.text("client_id")?.to_owned(),
+                id: claims.text("jti")?.to_owned(),
+                issued_at: DateTime::from_timestamp(claims.seconds("iat")?, 0)?,
+            })
+        };
+        said().ok_or(TokenError::Malformed)
+    }
+
+    /// The claims of a token that we signed.
+    fn signed(token: &str, keys: &BTreeMap<String, DecodingKey>) -> Result<Members, TokenError> {
         if token.len() > MAX_OCTETS {
             return Err(TokenError::TooLong);
         }
@@ -98,7 +136,7 @@ impl Verifier {
             Ok(true) => {}
             Ok(false) | Err(_) => return Err(TokenError::Signature),
         }
-        self.judge(&Members::decode(claims).ok_or(TokenError::Malformed)?, now)
+        Members::decode(claims).ok_or(TokenError::Malformed)
     }
 
     fn judge(&self, claims: &Members, now: DateTime<Utc>) -> Result<Verified, TokenError> {

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::passwords::{HashParams, PasswordHasher};
-use command_api::{Clock, Service, router};
+use command_api::{Clients, Clock, Service, router};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -24,6 +24,12 @@ pub const CHEAP: HashParams = HashParams { memory_kib: 8, iterations: 1, paralle
 pub const ISSUER: &str = "https://accounts.example.com";
 pub const ADA: &str = "ada@example.com";
 pub const PASSWORD: &str = "correct horse battery";
+
+/// A client that signs users in, refreshes and revokes.
+pub const SHOP: (&str, &str) = ("shop", "the secret of the shop, as good as random");
+/// A client that only introspects.
+pub const GATEWAY: (&str, &str) = ("gateway", "the secret of the gateway, as good as random");
+pub const FORM: &str = "application/x-www-form-urlencoded";
 
 pub type Item = HashMap<String, AttributeValue>;
 
@@ -49,6 +55,31 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub text: String,
+}
+
+fn clients() -> Clients {
+    let client = |(id, secret): (&str, &str), may: &[&str]| {
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
+        let hash: String = hash.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
+        json!({"id": id, "secret_sha256": [hash], "may": may})
+    };
+    let clients = json!([client(SHOP, &["refresh", "revoke"]), client(GATEWAY, &["introspect"])]);
+    Clients::parse(&clients.to_string()).unwrap()
+}
+
+/// A form with everything in it encoded that may be.
+fn encoded(form: &[(&str, &str)]) -> String {
+    let encode = |text: &str| -> String {
+        text.bytes()
+            .map(|octet| match octet {
+                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'-' | b'.' => char::from(octet).to_string(),
+                _ => format!("%{octet:02X}"),
+            })
+            .collect()
+    };
+    let pairs: Vec<String> =
+        form.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    pairs.join("&")
 }
 
 impl App {
@@ -94,6 +125,7 @@ impl App {
             DateTime::from_timestamp_millis(shown.load(Ordering::SeqCst)).unwrap_or_default()
         });
         let service = Service::new(store.clone(), passwords, &keys, ISSUER.to_owned(), shown).unwrap();
+        let service = service.with_clients(clients());
         let service = Arc::new(service);
         let routes = router(Arc::clone(&service));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -139,6 +171,15 @@ impl App {
     pub async fn post_octets(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
         self.send(self.request(Method::POST, path).header("content-type", "application/json").body(body))
             .await
+    }
+
+    /// Posts a form to one of OAuth's endpoints, as this client if it is one with a secret.
+    pub async fn form(&self, path: &str, client: Option<(&str, &str)>, form: &[(&str, &str)]) -> Answer {
+        let mut request = self.request(Method::POST, path).header("content-type", FORM).body(encoded(form));
+        if let Some((id, secret)) = client {
+            request = request.basic_auth(id, Some(secret));
+        }
+        self.send(request).await
     }
 
     pub async fn get(&self, path: &str, access_token: &str) -> Answer {
@@ -240,6 +281,22 @@ impl Answer {
 
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().unwrap()
+    }
+
+    /// Asserts that this is an error as OAuth has it.
+    #[track_caller]
+    pub fn is_oauth_error(&self, status: u16, error: &str) {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        assert_eq!(self.header("content-type"), "application/json");
+        let body = self.json();
+        assert_eq!(body["error"], error, "{body}");
+        let description = body["error_description"].as_str().unwrap();
+        assert!(
+            description.bytes().all(|octet| matches!(octet, b' '..=b'~') && octet != b'"' && octet != b'\\')
+        );
+        assert_eq!(body.as_object().unwrap().len(), 2);
+        let challenged = self.headers.get("www-authenticate").map(|value| value.to_str().unwrap());
+        assert_eq!(challenged.is_some_and(|value| value.starts_with("Basic realm=")), status == 401);
     }
 
     /// Asserts that this is a documented problem of that kind.

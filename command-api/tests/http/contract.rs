@@ -25,7 +25,11 @@ impl Contract {
         let public = answer.status == StatusCode::OK && path.starts_with("/.well-known/");
         assert_eq!(answer.header("cache-control"), if public { "public, max-age=900" } else { "no-store" });
         let refused = answer.status.is_client_error() || answer.status.is_server_error();
-        if refused && method != Method::HEAD {
+        // OAuth has a form of its own for what is wrong with a request. [RFC 6749, section 5.2]
+        let by_oauth = path.starts_with("/oauth2/") && [400, 401, 413, 415].contains(&answer.status.as_u16());
+        if refused && by_oauth {
+            answer.is_oauth_error(answer.status.as_u16(), &answer.text_of("error"));
+        } else if refused && method != Method::HEAD {
             let kind = answer.text_of("type");
             let kind = kind.strip_prefix("urn:annals:problem:").unwrap_or_else(|| panic!("{answer:?}"));
             answer.is_problem(answer.status.as_u16(), kind);
@@ -40,6 +44,8 @@ impl Contract {
         let route = &self.document["paths"][documented];
         let asked = if method == Method::HEAD { "get".to_owned() } else { method.as_str().to_lowercase() };
         let status = answer.status.as_u16();
+        // No gateway and no edge stands before the service under test.
+        assert_ne!(status, 403, "{method} {path}: {answer:?}");
         match route.get(&asked) {
             Some(operation) => {
                 let documented = &operation["responses"][status.to_string()];

@@ -60,6 +60,16 @@ async fn the_metadata_is_the_same_at_both_places() {
     assert_eq!(metadata, public(&app, "/.well-known/openid-configuration").await);
     assert_eq!(metadata["issuer"], ISSUER);
     assert_eq!(metadata["jwks_uri"], format!("{ISSUER}/.well-known/jwks.json"));
+    assert_eq!(metadata["grant_types_supported"], json!(["refresh_token"]));
+    let (basic, post) = ("client_secret_basic", "client_secret_post");
+    for (kind, endpoint, methods) in [
+        ("token", "token", json!([basic, post, "none"])),
+        ("revocation", "revoke", json!([basic, post, "none"])),
+        ("introspection", "introspect", json!([basic, post])),
+    ] {
+        assert_eq!(metadata[format!("{kind}_endpoint")], format!("{ISSUER}/oauth2/{endpoint}"));
+        assert_eq!(metadata[format!("{kind}_endpoint_auth_methods_supported")], methods);
+    }
     assert_eq!(public(&app, "/health").await, json!({"status": "ok"}));
 }
 
@@ -73,24 +83,47 @@ async fn the_document_lists_every_route_with_every_status() {
     let mut listed = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            let statuses: Vec<&str> =
-                operation["responses"].as_object().unwrap().keys().map(String::as_str).collect();
+            // One that every route has: whoever comes past the edge is refused, whatever they ask for.
+            let statuses: Vec<&str> = operation["responses"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(String::as_str)
+                .filter(|status| *status != "403")
+                .collect();
+            assert!(operation["responses"]["403"].is_object(), "{path}");
             listed.push(format!("{method} {path}: {}", statuses.join(" ")));
             for (status, response) in operation["responses"].as_object().unwrap() {
                 assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()));
                 let refused = !status.starts_with('2');
-                assert_eq!(
-                    response["content"]["application/problem+json"].is_object(),
-                    refused,
-                    "{path} {status}"
-                );
+                let by_oauth =
+                    path.starts_with("/oauth2/") && ["400", "401", "413", "415"].contains(&status.as_str());
+                let form = if by_oauth { "application/json" } else { "application/problem+json" };
+                assert!(!refused || response["content"][form].is_object(), "{path} {status}");
                 let challenged = response["headers"]["WWW-Authenticate"].is_object();
                 assert_eq!(challenged, status == "401", "{path} {status}");
                 let told_to_wait = response["headers"]["Retry-After"].is_object();
                 assert_eq!(told_to_wait, ["429", "503"].contains(&status.as_str()), "{path} {status}");
             }
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let content = &response["content"]["application/json"]["schema"]["$ref"];
+                let of_the_gateway = content == "#/components/schemas/GatewayMessage";
+                let secured = !operation["security"].is_null();
+                let expected = match status.as_str() {
+                    "413" | "429" | "500" | "503" => true,
+                    "401" | "403" => secured,
+                    _ => false,
+                };
+                assert_eq!(of_the_gateway, expected, "{path} {status}");
+            }
             let secured = path == "/logout" || path == "/me" || path.starts_with("/me/");
             assert_eq!(operation["security"] == json!([{"bearer": []}]), secured, "{path}");
+            let of_clients = match path.as_str() {
+                "/oauth2/introspect" => json!([{"client": []}]),
+                "/oauth2/token" | "/oauth2/revoke" => json!([{}, {"client": []}]),
+                _ => continue,
+            };
+            assert_eq!(operation["security"], of_clients, "{path}");
         }
     }
     listed.sort();
@@ -103,12 +136,16 @@ async fn the_document_lists_every_route_with_every_status() {
             "get /.well-known/oauth-authorization-server: 200",
             "get /.well-known/openid-configuration: 200",
             "get /health: 200",
+            "get /me/events: 200 401 422 500 503",
             "get /me/sessions: 200 401 500 503",
             "get /me: 200 401 422 500 503",
             "patch /me: 200 400 401 412 413 415 422 500 503",
             "post /login: 200 400 401 413 415 422 429 500 503",
             "post /logout: 204 401 500 503",
             "post /me/password: 204 400 401 413 415 422 429 500 503",
+            "post /oauth2/introspect: 200 400 401 413 415 500 503",
+            "post /oauth2/revoke: 200 400 401 413 415 500 503",
+            "post /oauth2/token: 200 400 401 413 415 500 503",
             "post /register: 201 400 409 413 415 422 500 503",
             "post /token/refresh: 200 400 413 415 422 500 503",
         ]
@@ -157,9 +194,17 @@ async fn the_links_of_the_document_lead_from_a_registration_to_the_sign_out() {
         }
     }
     let expected = [
+        "events to events",
+        "login to events",
         "login to logout",
         "login to me",
+        "login to oauth_introspect",
+        "login to oauth_revoke",
+        "login to oauth_token",
         "login to refresh",
+        "oauth_token to me",
+        "oauth_token to oauth_revoke",
+        "oauth_token to oauth_token",
         "refresh to logout",
         "refresh to me",
         "refresh to refresh",

@@ -11,6 +11,8 @@ mod fields;
 mod guessing;
 mod hashing;
 mod listing;
+mod looking_back;
+mod oauth;
 mod outage;
 mod passwords;
 mod paths;

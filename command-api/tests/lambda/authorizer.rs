@@ -210,11 +210,12 @@ async fn an_unknown_key_is_looked_for_at_most_once_a_minute() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_the_parameters_it_reads_the_public_keys_alone() {
     let keys = ServiceKeys::random().unwrap();
-    let parameters = Parameters::of(PREFIX, &keys).await;
+    let parameters = Parameters::start().await;
+    parameters.put_keys(PREFIX, &keys);
     let settings = BTreeMap::from([
         ("ANNALS_ISSUER", ISSUER.to_owned()),
         ("ANNALS_KEYS_PREFIX", PREFIX.to_owned()),
-        ("AWS_ENDPOINT_URL_SSM", parameters.endpoint().to_owned()),
+        ("AWS_ENDPOINT_URL_SSM", parameters.endpoint.clone()),
     ]);
     let function = start(&settings).await.unwrap();
     let mut authorizer = Authorizer { function, keys, folder: tempfile::tempdir().unwrap() };
@@ -223,7 +224,7 @@ async fn of_the_parameters_it_reads_the_public_keys_alone() {
     assert!(!authorizer.lets_through(&token(&ServiceKeys::random().unwrap(), ISSUER, 0)).await);
     assert!(!authorizer.lets_through(&token(&ServiceKeys::random().unwrap(), ISSUER, 0)).await);
     // Once at the start, and once for both unknown keys.
-    assert_eq!(parameters.asked(), [[format!("{PREFIX}public")].into(), [format!("{PREFIX}public")].into()]);
+    assert_eq!(parameters.read(), [[format!("{PREFIX}public")], [format!("{PREFIX}public")]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ mod edge;
 mod events;
 mod gateway;
 mod log;
+mod oauth_clients;
 mod requests;
 mod start;
 mod story;

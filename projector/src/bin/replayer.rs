@@ -19,17 +19,18 @@ async fn serve() -> Result<(), Error> {
     let replayer = &replayer;
     run(service_fn(|event: LambdaEvent<Order>| async move {
         let time = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-        replayer.carry_out(&event.payload, Utc::now(), time).await.map_err(failed)
+        replayer.carry_out(&event.payload, Utc::now(), time).await.map_err(|error| failed(&error))
     }))
     .await
 }
 
 /// The error of an invocation. The state machine that gave the order tells by its type whether to give it again.
-fn failed(error: OrderError) -> Diagnostic {
+fn failed(error: &OrderError) -> Diagnostic {
     let error_type = match error {
         OrderError::Segment { .. } | OrderError::Run => "Refused",
         OrderError::Replay(_) | OrderError::Checkpoints(_) => "Unfinished",
     };
-    tracing::warn!(%error, cause = std::error::Error::source(&error).map(display), "an order was not carried out");
+    let cause = std::error::Error::source(error).map(tracing::field::display);
+    tracing::warn!(%error, cause, "an order was not carried out");
     Diagnostic { error_type: error_type.to_owned(), error_message: error.to_string() }
 }

@@ -15,10 +15,10 @@ use crate::stream::Ground;
 
 type Item = HashMap<String, AttributeValue>;
 
-/// The settings of the replayer: those of the projector, and the table that its checkpoints are in.
+/// The settings of the replayer: it has nothing to do with identifiers.
 fn settings(ground: &Ground) -> BTreeMap<&'static str, String> {
     let mut settings = ground.settings();
-    settings.insert("ANNALS_SESSIONS_TABLE", ground.tables.sessions.clone());
+    settings.remove("ANNALS_IDENTIFIERS_TABLE");
     settings
 }
 
@@ -104,7 +104,7 @@ async fn empty_views(ground: &Ground) {
 #[tokio::test(flavor = "multi_thread")]
 async fn segments_that_run_out_of_time_again_and_again_add_up_to_one_rebuild() {
     let ground = Ground::new().await;
-    let users = long_logs(&ground, 90).await;
+    let users = long_logs(&ground, 48).await;
     let report = Replay::of(model(&ground)).rebuild(&ground.store.identifiers, Utc::now()).await.unwrap();
     let at_once = views(&ground, &users).await;
     empty_views(&ground).await;
@@ -120,7 +120,7 @@ async fn segments_that_run_out_of_time_again_and_again_add_up_to_one_rebuild() {
     assert!(resumed >= 2, "each was done at once");
     let all = json!({"done": true, "read": report.covered.users, "written": report.done.written,
         "differences": 0, "parked": 0});
-    assert_eq!((answer(&mut function, sum("rebuild", 3)).await, &all["written"]), (all.clone(), &json!(90)));
+    assert_eq!((answer(&mut function, sum("rebuild", 3)).await, &all["written"]), (all.clone(), &json!(48)));
     let in_parts = views(&ground, &users).await;
     assert!(in_parts.iter().all(|stored| matches!(stored.view, View::Of(_))));
     assert_eq!(in_parts, at_once);
@@ -130,7 +130,7 @@ async fn segments_that_run_out_of_time_again_and_again_add_up_to_one_rebuild() {
         until_done(&mut function, &order("verify", segment, 2), Duration::from_millis(5)).await;
     }
     let verified = answer(&mut function, sum("verify", 2)).await;
-    assert_eq!(verified, json!({"done": true, "read": 90, "written": 0, "differences": 0, "parked": 0}));
+    assert_eq!(verified, json!({"done": true, "read": 48, "written": 0, "differences": 0, "parked": 0}));
     assert!(Replay::of(model(&ground)).verify(&ground.store.identifiers).await.unwrap().holds());
 }
 
@@ -159,7 +159,7 @@ async fn what_is_done_is_not_done_again_in_the_same_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_that_is_killed_half_way_is_gone_on_with_by_another() {
     let ground = Ground::new().await;
-    let users = long_logs(&ground, 90).await;
+    let users = long_logs(&ground, 48).await;
     let client = ground.engine.client();
     for run in 0..20 {
         empty_views(&ground).await;
@@ -183,7 +183,7 @@ async fn a_function_that_is_killed_half_way_is_gone_on_with_by_another() {
         so_far.as_object_mut().unwrap().remove("segment");
         let so_far = answer(&mut function, so_far).await;
         let done = answer(&mut function, order).await;
-        assert_eq!(done, json!({"done": true, "read": 90, "written": 90, "differences": 0, "parked": 0}));
+        assert_eq!(done, json!({"done": true, "read": 48, "written": 48, "differences": 0, "parked": 0}));
         assert!(views(&ground, &users).await.iter().all(|stored| matches!(stored.view, View::Of(_))));
         assert!(Replay::of(model(&ground)).verify(&ground.store.identifiers).await.unwrap().holds());
         if so_far["done"] == false && so_far["read"].as_u64().unwrap() > 0 {
@@ -197,7 +197,7 @@ async fn a_function_that_is_killed_half_way_is_gone_on_with_by_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_functions_at_the_same_segment_do_no_harm() {
     let ground = Ground::new().await;
-    let users = long_logs(&ground, 40).await;
+    let users = long_logs(&ground, 24).await;
     let (mut one, mut other) = (start(&ground).await, start(&ground).await);
     let order = order("rebuild", 0, 1);
     // A checkpoint of the one may be kept behind a later one of the other: then something is done twice.
@@ -213,26 +213,26 @@ async fn two_functions_at_the_same_segment_do_no_harm() {
     };
     let both = async { tokio::join!(at_it(&mut one), at_it(&mut other)) };
     let (first, second) = tokio::time::timeout(Duration::from_mins(1), both).await.unwrap();
-    assert_eq!(first, json!({"done": true, "read": 40, "written": 40, "differences": 0, "parked": 0}));
+    assert_eq!(first, json!({"done": true, "read": 24, "written": 24, "differences": 0, "parked": 0}));
     assert_eq!(second, first);
-    assert_eq!(views(&ground, &users).await.len(), 40);
+    assert_eq!(views(&ground, &users).await.len(), 24);
     assert!(Replay::of(model(&ground)).verify(&ground.store.identifiers).await.unwrap().holds());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn differences_are_counted_once_however_often_a_verification_is_gone_on_with() {
     let ground = Ground::new().await;
-    let users = long_logs(&ground, 40).await;
+    let users = long_logs(&ground, 24).await;
     let mut function = start(&ground).await;
-    assert_eq!(answer(&mut function, order("rebuild", 0, 1)).await["written"], 40);
+    assert_eq!(answer(&mut function, order("rebuild", 0, 1)).await["written"], 24);
     let client = ground.engine.client();
     // Two views torn, and two logs of users whose views are sound broken.
-    for (number, item) in dump(&ground, &ground.tables.views).await.into_iter().enumerate().step_by(20) {
+    for (number, item) in dump(&ground, &ground.tables.views).await.into_iter().enumerate().step_by(12) {
         assert!(number < users.len());
         let put = client.put_item().table_name(&ground.tables.views).set_item(Some(damaged(item)));
         put.send().await.unwrap();
     }
-    for user in [users[5], users[35]] {
+    for user in [users[5], users[20]] {
         let key = [("user", user.to_string()), ("item", "commit-0000000001".to_owned())];
         let key: Item = key.map(|(name, text)| (name.to_owned(), AttributeValue::S(text))).into();
         let get = client.get_item().table_name(&ground.tables.events).set_key(Some(key));
@@ -240,7 +240,7 @@ async fn differences_are_counted_once_however_often_a_verification_is_gone_on_wi
         client.put_item().table_name(&ground.tables.events).set_item(Some(commit)).send().await.unwrap();
     }
     let (verified, _) = until_done(&mut function, &order("verify", 0, 1), Duration::from_millis(5)).await;
-    assert_eq!(verified, json!({"done": true, "read": 40, "written": 0, "differences": 4, "parked": 2}));
+    assert_eq!(verified, json!({"done": true, "read": 24, "written": 0, "differences": 4, "parked": 2}));
     let log = function.stop().await;
     let told = log.iter().filter(|line| line.contains("log and read model differ")).count();
     assert!(told >= 4, "each is named: {log:#?}");

@@ -39,7 +39,7 @@ impl Ground {
         Self { engine, tables, folder, store }
     }
 
-    /// Every setting of the function: it has nothing to do with identifiers and sessions.
+    /// Every setting of the function.
     pub fn settings(&self) -> BTreeMap<&'static str, String> {
         let mut settings = settings(&self.engine, &self.tables, &self.folder.path().join("keys.json"));
         settings.retain(|name, _| !matches!(*name, "ANNALS_IDENTIFIERS_TABLE" | "ANNALS_SESSIONS_TABLE"));

@@ -14,7 +14,7 @@ fn with(keys: Option<&str>, prefix: Option<&str>) -> Result<Config, ConfigError>
 #[test]
 fn what_is_missing_or_malformed_is_named() {
     let error = Config::from_settings(|_| None).unwrap_err();
-    assert!(matches!(&error, ConfigError::Tables(MissingTables(missing)) if missing.len() == 4), "{error}");
+    assert!(matches!(&error, ConfigError::Tables(MissingTables(missing)) if missing.len() == 2), "{error}");
     for unset in [None, Some("")] {
         assert!(matches!(with(unset, unset), Err(ConfigError::NoKeys(KeySettingError::Missing))));
     }

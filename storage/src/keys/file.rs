@@ -125,6 +125,20 @@ impl ServiceKeys {
         Ok(keys)
     }
 
+    /// Puts other keys in the place of those in this file, in one step; one caller after the other.
+    pub(super) fn replace<E: From<KeyFileError>>(
+        path: &Path,
+        change: impl FnOnce(Self) -> Result<Self, E>,
+    ) -> Result<Self, E> {
+        let io = |error| KeyFileError::Io(path.to_owned(), error);
+        let folder = folder_of(path).map_err(io)?;
+        folder.lock().map_err(io)?;
+        let keys = change(Self::open(path)?)?;
+        keys.written_beside(path)?.persist(path).map_err(|error| io(error.error))?;
+        folder.sync_all().map_err(io)?;
+        Ok(keys)
+    }
+
     /// A temporary file beside this one that holds the keys, and is on the disk.
     fn written_beside(&self, path: &Path) -> Result<tempfile::NamedTempFile, KeyFileError> {
         let io = |error| KeyFileError::Io(path.to_owned(), error);

@@ -1,6 +1,7 @@
 //! Service keys: one ring of secrets per purpose, kept outside the tables. What a process is not given it cannot
 //! open: the parts of [`ServiceKeys`] go to the functions that need them, one by one.
 
+mod changing;
 mod file;
 mod live;
 mod parameters;
@@ -12,11 +13,12 @@ mod source;
 
 use serde::{Deserialize, Serialize};
 
+pub use changing::{Change, ChangeError, RingName};
 pub use file::{KeyFileError, MalformedKeys};
 pub use live::{Live, LiveKeys, LiveRing};
-pub use parameters::{ParameterStore, RequestFailed};
+pub use parameters::{Made, ParameterStore, RequestFailed};
 pub use public::{PublicKey, PublicKeys};
-pub use ring::{Ring, RingError};
+pub use ring::{KeyInRing, KeyState, Ring, RingError};
 pub use secret::{KeyId, Secret, SigningSecret};
 pub use source::{KeyName, KeySetting, KeySettingError, KeySource, KeysError, MailKeys, ProjectionKeys};
 

@@ -9,13 +9,21 @@ use aws_sdk_ssm::config::Config;
 use aws_sdk_ssm::config::retry::RetryConfig;
 use aws_sdk_ssm::config::timeout::TimeoutConfig;
 use aws_sdk_ssm::error::SdkError;
+use aws_sdk_ssm::operation::put_parameter::PutParameterError;
+use aws_sdk_ssm::types::ParameterType;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use super::changing::{Change, ChangeError, Fresh, RingName, changed};
 use super::source::{KeyName, KeysError, Parts};
+use super::{KeyFileError, KeyInRing, PublicKeys, Ring, ServiceKeys, SigningSecret};
 
 /// The most names one `GetParameters` takes.
 const BATCH: usize = 10;
+/// How often a ring is written again that somebody else changes at the same time.
+const TRIES: usize = 8;
 
 /// The Parameter Store, below one path.
 #[derive(Clone)]
@@ -44,6 +52,35 @@ impl fmt::Debug for ParameterStore {
     }
 }
 
+/// What lies in a parameter.
+struct Stored {
+    value: Zeroizing<String>,
+    version: i64,
+}
+
+/// What came of making parameters: their names.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Made {
+    /// Those that are new.
+    pub made: Vec<String>,
+    /// Those that were there, and are as they were.
+    pub kept: Vec<String>,
+}
+
+impl Made {
+    fn note(&mut self, name: String, new: bool) {
+        if new { &mut self.made } else { &mut self.kept }.push(name);
+    }
+}
+
+fn text(value: &impl Serialize) -> Result<Zeroizing<String>, KeysError> {
+    serde_json::to_string(value).map(Zeroizing::new).map_err(|_| KeysError::Unwritable)
+}
+
+fn public(signing: &Ring<SigningSecret>) -> Result<PublicKeys, KeysError> {
+    PublicKeys::of(signing).map_err(|_| KeysError::File(KeyFileError::NoPublicKey))
+}
+
 impl ParameterStore {
     /// The parameters whose names begin with `prefix`.
     ///
@@ -63,20 +100,135 @@ impl ParameterStore {
     }
 
     /// The parameters of these names, in as few requests as possible; those that are not there are left out.
-    pub(super) async fn get(&self, names: &[&str]) -> Result<BTreeMap<String, Zeroizing<String>>, KeysError> {
+    async fn get(&self, names: &[&str]) -> Result<BTreeMap<String, Stored>, KeysError> {
         let mut found = BTreeMap::new();
         for batch in names.chunks(BATCH) {
             let names = batch.iter().map(|name| format!("{}{name}", self.prefix)).collect();
             let request = self.client.get_parameters().set_names(Some(names)).with_decryption(true);
             let answer = request.send().await.map_err(|error| self.failed(error))?;
             for parameter in answer.parameters.unwrap_or_default() {
+                let version = parameter.version();
                 let name = parameter.name.as_deref().and_then(|name| name.strip_prefix(&self.prefix));
                 if let (Some(name), Some(value)) = (name.map(str::to_owned), parameter.value) {
-                    found.insert(name, Zeroizing::new(value));
+                    found.insert(name, Stored { value: Zeroizing::new(value), version });
                 }
             }
         }
         Ok(found)
+    }
+
+    /// Makes every parameter that is not there, and changes none that is. Who was killed on the way is followed by who
+    /// makes the rest; of two at once each makes some.
+    pub async fn make(&self, keys: &ServiceKeys) -> Result<Made, KeysError> {
+        let mut made = Made::default();
+        for name in KeyName::SECRET {
+            let value = match name {
+                KeyName::Deployment => text(&keys.deployment),
+                KeyName::Wrapping => text(&keys.wrapping),
+                KeyName::Verifiers => text(&keys.verifiers),
+                KeyName::Views => text(&keys.views),
+                KeyName::Identifiers => text(&keys.identifiers),
+                KeyName::Refresh => text(&keys.refresh),
+                KeyName::OneTime => text(&keys.one_time),
+                KeyName::Pepper => text(&keys.pepper),
+                KeyName::Signing => text(&keys.signing),
+                KeyName::Public => continue,
+            };
+            let put = self.put(name, &value?, false).await?;
+            made.note(self.name(name.as_str()), put.is_some());
+        }
+        // By what is there, which may be somebody else's.
+        let parts = self.read(&[KeyName::Signing]).await?;
+        let signing = parts.signing.ok_or_else(|| KeysError::Missing(vec![self.name("signing")]))?;
+        let public = text(&public(&signing)?)?;
+        let put = self.put(KeyName::Public, &public, false).await?;
+        made.note(self.name(KeyName::Public.as_str()), put.is_some());
+        Ok(made)
+    }
+
+    /// Writes a parameter, and returns its version; `None` if there is one that may not be overwritten.
+    async fn put(&self, name: KeyName, value: &str, overwrite: bool) -> Result<Option<i64>, KeysError> {
+        let kind = match name {
+            KeyName::Public => ParameterType::String,
+            _ => ParameterType::SecureString,
+        };
+        let request = self
+            .client
+            .put_parameter()
+            .name(self.name(name.as_str()))
+            .value(value)
+            .r#type(kind)
+            .overwrite(overwrite);
+        match request.send().await {
+            Ok(put) => Ok(Some(put.version())),
+            Err(error)
+                if error.as_service_error().is_some_and(PutParameterError::is_parameter_already_exists) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Changes a ring. A parameter has no conditional write; but it has versions, so that who has written over what he
+    /// had not read finds out, and puts the keys of it into his.
+    pub(super) async fn change_ring<K: Fresh + Serialize + DeserializeOwned>(
+        &self,
+        name: RingName,
+        change: &Change,
+        now: DateTime<Utc>,
+    ) -> Result<Ring<K>, ChangeError> {
+        let read = self.stored(name.as_str()).await?;
+        let ring = self.parsed(name.key(), &read.value)?;
+        let ring = changed(name, ring, change, now)?;
+        self.replace(name, ring, read.version, change).await
+    }
+
+    /// The same for signing keys. The public halves of new ones come before, those of retired ones go after.
+    pub(super) async fn change_signing(
+        &self,
+        change: &Change,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<KeyInRing>, ChangeError> {
+        let name = RingName::Signing;
+        let read = self.stored(name.as_str()).await?;
+        let ring: Ring<SigningSecret> = self.parsed(name.key(), &read.value)?;
+        let ring = changed(name, ring, change, now)?;
+        if !matches!(change, Change::Retire(_)) {
+            self.put(KeyName::Public, &text(&public(&ring)?)?, true).await?;
+        }
+        let ring = self.replace(name, ring, read.version, change).await?;
+        self.put(KeyName::Public, &text(&public(&ring)?)?, true).await?;
+        Ok(ring.keys(now))
+    }
+
+    async fn replace<K: Fresh + Serialize + DeserializeOwned>(
+        &self,
+        name: RingName,
+        mut ring: Ring<K>,
+        mut version: i64,
+        change: &Change,
+    ) -> Result<Ring<K>, ChangeError> {
+        let retired = match change {
+            Change::Retire(id) => Some(id),
+            Change::Rotate | Change::RotateNow => None,
+        };
+        for _ in 0..TRIES {
+            let put = self.put(name.key(), &text(&ring)?, true).await?;
+            let written = put.ok_or(ChangeError::Contended(name.as_str()))?;
+            if written == version + 1 {
+                return Ok(ring);
+            }
+            let lost = self.stored(&format!("{}:{}", name.as_str(), written - 1)).await?;
+            ring = ring.with_those_of(&self.parsed(name.key(), &lost.value)?, retired);
+            version = written;
+        }
+        Err(ChangeError::Contended(name.as_str()))
+    }
+
+    async fn stored(&self, name: &str) -> Result<Stored, KeysError> {
+        let found = self.get(&[name]).await?.into_values().next();
+        found.ok_or_else(|| KeysError::Missing(vec![self.name(name)]))
     }
 
     pub(super) async fn read(&self, names: &[KeyName]) -> Result<Parts, KeysError> {
@@ -89,7 +241,7 @@ impl ParameterStore {
         }
         let mut parts = Parts::default();
         for name in names {
-            let Some(value) = found.get(name.as_str()) else { continue };
+            let Some(Stored { value, version: _ }) = found.get(name.as_str()) else { continue };
             match name {
                 KeyName::Deployment => parts.deployment = Some(self.parsed(*name, value)?),
                 KeyName::Wrapping => parts.wrapping = Some(self.parsed(*name, value)?),

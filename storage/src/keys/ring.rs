@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::KeyId;
@@ -14,6 +14,31 @@ pub struct Ring<K> {
     others: BTreeMap<KeyId, K>,
     /// From when on keys make new values; the first key of a ring has no such time.
     from: BTreeMap<KeyId, DateTime<Utc>>,
+}
+
+/// What a key of a ring does at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    /// It will make new values, and makes none yet.
+    Next,
+    /// It makes new values.
+    Current,
+    /// It made values, and opens them.
+    Former,
+}
+
+/// A key of a ring, without the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyInRing {
+    /// Its id.
+    pub id: KeyId,
+    /// What it does.
+    pub state: KeyState,
+    /// From when on it makes new values; `None` for the first key, and where it was not written down.
+    pub since: Option<DateTime<Utc>>,
+    /// When another one took its place, or will.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// Why a ring was refused.
@@ -55,6 +80,115 @@ impl<K> Ring<K> {
     /// All keys, the current one first.
     pub fn iter(&self) -> impl Iterator<Item = (&KeyId, &K)> {
         std::iter::once((&self.current.0, &self.current.1)).chain(&self.others)
+    }
+
+    /// Its keys at this time, in the order in which they make new values.
+    pub fn keys(&self, now: DateTime<Utc>) -> Vec<KeyInRing> {
+        let current = self.current_at(now).0;
+        let mut keys: Vec<KeyInRing> = self
+            .iter()
+            .map(|(id, _)| {
+                let since = self.from.get(id).copied();
+                let state = match since {
+                    _ if id == current => KeyState::Current,
+                    Some(since) if since > now => KeyState::Next,
+                    Some(_) | None => KeyState::Former,
+                };
+                KeyInRing { id: id.clone(), state, since, until: self.until(id) }
+            })
+            .collect();
+        let place = |state| match state {
+            KeyState::Former => 0,
+            KeyState::Current => 1,
+            KeyState::Next => 2,
+        };
+        keys.sort_by(|a, b| (place(a.state), a.since, &a.id).cmp(&(place(b.state), b.since, &b.id)));
+        keys
+    }
+
+    /// When another key took the place of this one, or will.
+    pub fn until(&self, id: &KeyId) -> Option<DateTime<Utc>> {
+        let since = self.from.get(id).map(|since| (*since, id));
+        let later = self.from.iter().map(|(id, from)| (*from, id));
+        later.filter(|later| since.is_none_or(|since| *later > since)).min().map(|(from, _)| from)
+    }
+
+    /// The ring with one more key, which makes new values from a later time on. Everybody has to have read the ring by
+    /// then.
+    #[must_use]
+    pub fn with_next(self, id: KeyId, key: K, from: DateTime<Utc>, now: DateTime<Utc>) -> Self
+    where
+        K: Clone,
+    {
+        let mut ring = self.settled(now);
+        // Behind the one whose place it takes, however the clocks of those who rotate differ.
+        let last = ring.from.values().max().map(|last| *last + TimeDelta::milliseconds(1));
+        ring.from.insert(id.clone(), last.map_or(from, |last| from.max(last)));
+        ring.others.insert(id, key);
+        ring
+    }
+
+    /// The ring without the keys that have made nothing yet.
+    #[must_use]
+    pub fn without_next(self, now: DateTime<Utc>) -> Self
+    where
+        K: Clone,
+    {
+        let mut ring = self.settled(now);
+        let next: Vec<KeyId> =
+            ring.from.iter().filter(|(_, from)| **from > now).map(|(id, _)| id.clone()).collect();
+        for id in next.into_iter().filter(|id| *id != ring.current.0) {
+            ring.others.remove(&id);
+            ring.from.remove(&id);
+        }
+        ring
+    }
+
+    /// The ring without a key that is not the current one.
+    #[must_use]
+    pub fn without(self, id: &KeyId, now: DateTime<Utc>) -> Self
+    where
+        K: Clone,
+    {
+        let mut ring = self.settled(now);
+        if ring.current.0 != *id {
+            ring.others.remove(id);
+            ring.from.remove(id);
+        }
+        ring
+    }
+
+    /// The ring with every key of another one that it lacks, but for one.
+    #[must_use]
+    pub(super) fn with_those_of(mut self, other: &Self, except: Option<&KeyId>) -> Self
+    where
+        K: Clone,
+    {
+        for (id, key) in other.iter().filter(|(id, _)| Some(*id) != except) {
+            if self.get(id).is_none() {
+                self.others.insert(id.clone(), key.clone());
+                if let Some(from) = other.from.get(id) {
+                    self.from.insert(id.clone(), *from);
+                }
+            }
+        }
+        self
+    }
+
+    /// The same ring, its current key written down as the one that it is at this time.
+    fn settled(self, now: DateTime<Utc>) -> Self
+    where
+        K: Clone,
+    {
+        let (id, key) = self.current_at(now);
+        if *id == self.current.0 {
+            return self;
+        }
+        let (id, key) = (id.clone(), key.clone());
+        let Self { current: (old_id, old), mut others, from } = self;
+        others.remove(&id);
+        others.insert(old_id, old);
+        Self { current: (id, key), others, from }
     }
 
     /// The ring with another key as the current one; the one before stays, to open what it made.
@@ -103,7 +237,7 @@ impl<K> From<Ring<K>> for StoredRing<K> {
 mod tests {
     use chrono::{DateTime, Utc};
 
-    use super::{KeyId, Ring};
+    use super::{KeyId, KeyState, Ring};
 
     fn id(text: &str) -> KeyId {
         KeyId::parse(text).unwrap()
@@ -137,6 +271,39 @@ mod tests {
         let later = text.replace(r#""current":"a""#, r#""current":"c""#);
         let ring: Ring<i32> = serde_json::from_str(&later).unwrap();
         assert_eq!(ring.current_at(at(15)).1, &3);
+    }
+
+    #[test]
+    fn a_ring_is_rotated_again_and_again_and_tells_what_each_key_does() {
+        let told = |ring: &Ring<i32>, now| {
+            let keys = ring.keys(at(now)).into_iter();
+            let seconds = |time: Option<DateTime<Utc>>| time.map(|time| time.timestamp());
+            keys.map(|key| (key.id.as_str().to_owned(), key.state, seconds(key.since), seconds(key.until)))
+                .collect::<Vec<_>>()
+        };
+        let key = |id: &str, state, since, until| (id.to_owned(), state, since, until);
+        let ring = Ring::of(id("z"), 1).with_next(id("b"), 2, at(10), at(0));
+        let (next, current, former) = (KeyState::Next, KeyState::Current, KeyState::Former);
+        assert_eq!(told(&ring, 5), [key("z", current, None, Some(10)), key("b", next, Some(10), None)]);
+        assert_eq!(told(&ring, 10), [key("z", former, None, Some(10)), key("b", current, Some(10), None)]);
+        let ring = ring.with_next(id("a"), 3, at(30), at(20));
+        assert_eq!(ring.current(), (&id("b"), &2), "written down as what it is by now");
+        assert_eq!(
+            told(&ring, 25),
+            [
+                key("z", former, None, Some(10)),
+                key("b", current, Some(10), Some(30)),
+                key("a", next, Some(30), None),
+            ]
+        );
+        assert_eq!(ring.clone().without_next(at(25)).keys(at(25)).len(), 2);
+        assert_eq!(ring.clone().without_next(at(30)).keys(at(30)).len(), 3, "it makes values by then");
+        assert_eq!(ring.clone().without(&id("b"), at(25)).get(&id("b")), Some(&2), "it is in use");
+        let ring = ring.without(&id("b"), at(30));
+        assert_eq!((ring.get(&id("b")), ring.current_at(at(30)).1), (None, &3));
+        // At once, by a clock that is behind that of the rotation before.
+        let ring = ring.with_next(id("0"), 4, at(29), at(29));
+        assert_eq!(ring.current_at(at(31)).1, &4);
     }
 
     #[test]

@@ -102,6 +102,9 @@ pub enum KeysError {
     /// A parameter is not a key, or not a ring of keys.
     #[error("the parameter {0} is malformed: {1}")]
     Malformed(String, MalformedKeys),
+    /// A key cannot be written as text.
+    #[error("a key cannot be written")]
+    Unwritable,
     /// What never changes has changed.
     #[error("{0} has changed, which cannot be")]
     Changed(&'static str),

@@ -1,6 +1,7 @@
 //! The event log: one item per commit, sealed, dense and chained.
 
 mod commit;
+mod looking_back;
 mod past;
 mod scan;
 

@@ -1,9 +1,11 @@
 //! Sessions: one row each, with the tags of its refresh tokens and its ends; and the counts of guesses, which lie
 //! beside them.
 
+mod client;
 mod guesses;
 mod list;
 mod row;
+mod standing;
 mod token;
 
 use std::fmt;
@@ -16,6 +18,7 @@ use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{SessionId, UserId};
 
+pub use client::ClientId;
 pub use guesses::{CountError, Counted, Guessed, Guesses};
 pub use list::ListedSession;
 pub(crate) use list::Origin;
@@ -134,9 +137,21 @@ impl Sessions {
         Self { client, table, keys, lifetimes }
     }
 
-    /// Prepares a session that begins now, with the `User-Agent` of its client.
+    /// Prepares a session that begins now, with the `User-Agent` it is begun with, for Annals' own sign-in.
     pub fn begin(
         &self,
+        user: UserId,
+        id: SessionId,
+        agent: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<NewSession, Unavailable> {
+        self.begin_for(&ClientId::own(), user, id, agent, now)
+    }
+
+    /// Prepares a session that begins now, and whose tokens are issued to this client.
+    pub fn begin_for(
+        &self,
+        client: &ClientId,
         user: UserId,
         id: SessionId,
         agent: Option<&str>,
@@ -146,7 +161,8 @@ impl Sessions {
             let secret = Secret::random().ok()?;
             let (key, _) = self.keys.ring.current();
             let ends = now + self.lifetimes.absolute;
-            let token = RefreshToken::first(key, user, id, now, ends, now + self.lifetimes.idle, &secret)?;
+            let idle = now + self.lifetimes.idle;
+            let token = RefreshToken::first(key, user, id, now, ends, idle, &secret, client)?;
             let row = self.keys.row(&token, None, agent)?;
             Some(NewSession { user, row, id, ends: token.ends(), token: self.keys.write(&token)? })
         };

@@ -5,12 +5,13 @@ use domain::{SessionId, UserId};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::SessionKeys;
 use super::row::Session;
+use super::{ClientId, SessionKeys};
 use crate::keys::{KeyId, Secret};
 use crate::seal::{Mac, mac};
 
-/// Octets of the readable part: user, session, generation, sign-in, absolute end, idle end, secret.
+/// Octets of the readable part: user, session, generation, sign-in, absolute end, idle end, secret. Behind them stands
+/// the client, unless it is Annals' own sign-in.
 const LENGTH: usize = 16 + 16 + 4 + 3 * 6 + 32;
 /// Longer than any token, in octets.
 const MAX: usize = 256;
@@ -29,6 +30,7 @@ pub struct RefreshToken {
     ends: i64,
     expires: i64,
     secret: Secret,
+    client: ClientId,
     key: KeyId,
 }
 
@@ -48,6 +50,7 @@ pub enum TokenError {
 
 impl RefreshToken {
     /// The first token of a session; `None` if a time is before 1970 or out of all reason.
+    #[expect(clippy::too_many_arguments, reason = "what a token consists of")]
     pub(super) fn first(
         key: KeyId,
         user: UserId,
@@ -56,6 +59,7 @@ impl RefreshToken {
         ends: DateTime<Utc>,
         expires: DateTime<Utc>,
         secret: &Secret,
+        client: &ClientId,
     ) -> Option<Self> {
         let in_range = |time: DateTime<Utc>| {
             let seconds = time.timestamp();
@@ -70,6 +74,7 @@ impl RefreshToken {
             ends,
             expires: in_range(expires)?.min(ends),
             secret: secret.clone(),
+            client: client.clone(),
             key,
         })
     }
@@ -82,6 +87,11 @@ impl RefreshToken {
     /// The session it belongs to.
     pub const fn session(&self) -> SessionId {
         self.session
+    }
+
+    /// The client that it was issued to.
+    pub const fn client(&self) -> &ClientId {
+        &self.client
     }
 
     /// The id of the key it was made with.
@@ -121,11 +131,18 @@ impl RefreshToken {
             octets.extend_from_slice(&seconds.to_be_bytes()[2..]);
         }
         octets.extend_from_slice(self.secret.expose());
+        if !self.client.is_own() {
+            octets.extend_from_slice(self.client.as_str().as_bytes());
+        }
         octets
     }
 
     fn from_readable(key: KeyId, octets: &[u8]) -> Option<Self> {
-        let octets: &[u8; LENGTH] = octets.try_into().ok()?;
+        let (octets, client) = octets.split_first_chunk::<LENGTH>()?;
+        let client = match client {
+            [] => ClientId::own(),
+            id => str::from_utf8(id).ok().and_then(ClientId::parse).filter(|id| !id.is_own())?,
+        };
         let (user, rest) = octets.split_first_chunk::<16>()?;
         let (session, rest) = rest.split_first_chunk::<16>()?;
         let (generation, rest) = rest.split_first_chunk::<4>()?;
@@ -141,6 +158,7 @@ impl RefreshToken {
             ends: seconds.next()?,
             expires: seconds.next()?,
             secret: Secret::new(secret.try_into().ok()?),
+            client,
             key,
         })
     }

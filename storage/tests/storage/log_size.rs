@@ -80,6 +80,18 @@ async fn a_log_of_thousands_of_commits_is_read_whole_and_loading_costs_what_it_c
     world.sign_in(&ada, 10_001).await;
     assert_eq!(world.meter.taken().requests, ["BatchGetItem", "TransactWriteItems"]);
 
+    // And so does a page of the history, wherever it is.
+    let loaded = world.load(&ada).await;
+    let mut costs = Vec::new();
+    for before in [None, Some(9_000), Some(150)] {
+        world.meter.reset();
+        let page = world.store.look_back(&loaded, before.map(Version::new), 100).await.unwrap();
+        assert_eq!((page.len(), page[0].version.number()), (100, before.unwrap_or(10_003) - 1));
+        costs.push(world.meter.taken());
+    }
+    assert!(costs[0].read_units < 50.0 && costs[0].requests == ["Query"], "{costs:?}");
+    assert!(costs.iter().all(|cost| (cost.read_units - costs[0].read_units).abs() < 2.0), "{costs:?}");
+
     let folded = world.fold(&ada).await.unwrap();
     assert_eq!(folded.head.version.number(), expected.head.version.number() + 1);
     assert_eq!(folded.user.account().unwrap().sessions.len(), domain::MAX_SESSIONS);

@@ -26,9 +26,12 @@ mod log;
 #[cfg(test)]
 mod log_size;
 #[cfg(test)]
+mod looking_back;
 mod mutations;
 #[cfg(test)]
 mod outcomes;
+#[cfg(test)]
+mod parameters;
 #[cfg(test)]
 mod passwords;
 #[cfg(test)]
@@ -39,6 +42,8 @@ mod plaintext;
 mod rehashing;
 #[cfg(test)]
 mod restore;
+#[cfg(test)]
+mod rewrapping;
 #[cfg(test)]
 mod session_rows;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Texts that are no refresh tokens, or none of ours.
 
 use storage::keys::ServiceKeys;
-use storage::{Lifetimes, Rotation, TokenError};
+use storage::{ClientId, Lifetimes, Rotation, TokenError};
 
 use crate::fixture::{World, second};
 use crate::sessions::{present, signed_in};
@@ -68,4 +68,30 @@ async fn a_genuine_token_spends_no_session_but_its_own() {
     present(&world.store.sessions, &one.token, second(1)).await;
     assert_eq!(world.session_row(&ada, two.id).await, before);
     assert_eq!(world.session_rows(&ada).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_token_and_its_successors_are_their_clients_and_nobody_elses() {
+    let (world, ada, own) = signed_in(Lifetimes::default()).await;
+    let sessions = &world.store.sessions;
+    assert!(sessions.parse(&own.token).unwrap().client().is_own());
+    let client = ClientId::parse(&"x".repeat(32)).unwrap();
+    let id = domain::SessionId::new(crate::fixture::bits());
+    let begun = sessions.begin_for(&client, ada.user, id, Some("browser"), second(0)).unwrap();
+    world.execute(&ada, &crate::fixture::sign_in(&ada, 2, &begun)).await.unwrap();
+    let next = crate::sessions::next(sessions, &begun.token, second(1)).await;
+    for token in [&begun.token, &next] {
+        assert_eq!(sessions.parse(token).unwrap().client(), &client);
+        // The client is under the tag, and stands in the readable part: another one is a forgery.
+        let mut parts = token.split('.').map(str::to_owned).collect::<Vec<_>>();
+        parts[1].pop();
+        assert!(sessions.parse(&parts.join(".")).is_err());
+    }
+    let (spent, current) = (sessions.parse(&begun.token).unwrap(), sessions.parse(&next).unwrap());
+    let goes_on = async |token, now| sessions.goes_on_with(token, now).await.unwrap();
+    assert_eq!((goes_on(&spent, second(2)).await, goes_on(&current, second(2)).await), (false, true));
+    assert!(!goes_on(&current, current.good_until()).await, "not refreshed in time");
+    assert!(sessions.lives(ada.user, id, second(2)).await.unwrap());
+    world.execute(&ada, &crate::fixture::sign_out(id)).await.unwrap();
+    assert!(!goes_on(&current, second(2)).await && !sessions.lives(ada.user, id, second(2)).await.unwrap());
 }

@@ -1,14 +1,16 @@
+mod gateway;
+
 use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi, Server};
 
-use crate::http::{Invalid, ProblemBody};
+use crate::http::{Invalid, OauthError, ProblemBody};
 
 /// The document's head; its paths come from the routes.
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(title = "Annals", description = "Accounts: register, sign in, stay signed in, sign out."),
-    components(schemas(ProblemBody, Invalid))
+    components(schemas(ProblemBody, Invalid, OauthError))
 )]
 pub(super) struct Document;
 
@@ -16,6 +18,10 @@ pub(super) struct Document;
 pub(super) fn complete(mut document: OpenApi, issuer: &str) -> Json<OpenApi> {
     document.servers = Some(vec![Server::new(issuer)]);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
-    document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    let client = HttpBuilder::new().scheme(HttpAuthScheme::Basic).build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    components.add_security_scheme("client", SecurityScheme::Http(client));
+    gateway::answers(&mut document);
     Json(document)
 }

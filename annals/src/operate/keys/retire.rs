@@ -1,0 +1,168 @@
+use std::process::ExitCode;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use command_api::Clock;
+use command_api::passwords::{HashError, pepper_of};
+use domain::UserId;
+use serde::Serialize;
+use storage::keys::{Change, KeyId, KeyInRing, KeyState, RingName};
+use storage::{KeyUsers, Lifetimes, ReadError, Segment, Store};
+
+use super::{OperateError, in_words, moment, report, source};
+use crate::cli::RetireKeyArgs;
+use crate::place::{Place, PlaceError};
+
+/// Every process has read the rings again within five minutes, and what it began before has ended within ten.
+const EVERYBODY_HAS_READ: TimeDelta = TimeDelta::minutes(10);
+/// The last access token of a key is made up to five minutes after the key's end, by a process that has not read the ring
+/// again, and is good for 15 minutes and a leeway of one.
+const ACCESS_TOKENS: TimeDelta = TimeDelta::minutes(21);
+/// The longest life of a one-time token, and the same five minutes.
+const ONE_TIME_TOKENS: TimeDelta = TimeDelta::minutes(24 * 60 + 5);
+
+/// Why a key cannot be retired.
+#[derive(Debug, thiserror::Error)]
+pub enum RetireError {
+    /// What it made may still be under way, or be good.
+    #[error("the key {} may still be needed until {}; try again then", id.as_str(), moment(*until))]
+    TooEarly {
+        /// The key.
+        id: KeyId,
+        /// Until when.
+        until: DateTime<Utc>,
+    },
+    /// It is not known when its place was taken.
+    #[error("it was not written down when the key {} was replaced; --force retires it all the same", .0.as_str())]
+    SinceUnknown(KeyId),
+    /// It cannot be seen which pepper somebody needs.
+    #[error("the verifier of {0} cannot be read")]
+    Unreadable(UserId, #[source] HashError),
+    /// Something in the tables names it.
+    #[error("{users} {what} the key {}: {then}", id.as_str())]
+    InUse {
+        /// The key.
+        id: KeyId,
+        /// How many do.
+        users: u64,
+        /// What they are.
+        what: &'static str,
+        /// What helps.
+        then: &'static str,
+    },
+}
+
+#[derive(Serialize)]
+struct Retired<'a> {
+    ring: &'static str,
+    id: &'a KeyId,
+    lost: u64,
+}
+
+/// Takes a key out of its ring, if nothing needs it any more.
+pub(crate) async fn retire(args: &RetireKeyArgs) -> Result<ExitCode, OperateError> {
+    let place = Place::attach(&args.deployment).await?;
+    let retired = retired(&place, args).await;
+    place.close().await;
+    retired
+}
+
+async fn retired(place: &Place, args: &RetireKeyArgs) -> Result<ExitCode, OperateError> {
+    let (ring, id, now) = (args.purpose, &args.id, Clock::system().now());
+    let source = source(&args.deployment).await?;
+    let keys = source.whole().await.map_err(PlaceError::from)?.ring(ring, now);
+    let mut lost = 0;
+    if let Some(key) = keys.iter().find(|key| key.id == *id && key.state == KeyState::Former) {
+        if !args.force {
+            is_over(ring, key, now)?;
+        }
+        let store = Store::new(&place.client, &place.tables, &place.keys, Lifetimes::default());
+        let users = users(&store, ring, now).await?.get(id).copied().unwrap_or_default();
+        if users > 0 && !(args.force && may_be_lost(ring)) {
+            let (what, then) = needed(ring);
+            return Err(RetireError::InUse { id: id.clone(), users, what, then }.into());
+        }
+        lost = users;
+    }
+    let left = source.change(ring, &Change::Retire(id.clone()), now).await?;
+    let retired = Retired { ring: ring.as_str(), id, lost };
+    report::write(args.report.json, &retired, || {
+        let lost = if lost > 0 { format!("; {lost} {} it", needed(ring).0) } else { String::new() };
+        format!("{} retired{lost}\n{}", id.as_str(), in_words(ring, &left))
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether so much time has passed since the key's place was taken that it makes nothing any more, and that what it made
+/// without a trace in a table is no longer good.
+fn is_over(ring: RingName, key: &KeyInRing, now: DateTime<Utc>) -> Result<(), RetireError> {
+    let wait = match ring {
+        RingName::Signing => ACCESS_TOKENS,
+        RingName::OneTime => ONE_TIME_TOKENS,
+        RingName::Wrapping | RingName::Verifiers | RingName::Views | RingName::Refresh | RingName::Pepper => {
+            EVERYBODY_HAS_READ
+        }
+    };
+    let until = key.until.ok_or_else(|| RetireError::SinceUnknown(key.id.clone()))? + wait;
+    if now < until { Err(RetireError::TooEarly { id: key.id.clone(), until }) } else { Ok(()) }
+}
+
+/// Whether an emergency may cost what still names the key: never what could not be made again.
+const fn may_be_lost(ring: RingName) -> bool {
+    match ring {
+        RingName::Views | RingName::Refresh | RingName::OneTime | RingName::Signing => true,
+        RingName::Wrapping | RingName::Verifiers | RingName::Pepper => false,
+    }
+}
+
+const fn needed(ring: RingName) -> (&'static str, &'static str) {
+    match ring {
+        RingName::Wrapping => ("data keys are wrapped with", "run `annals keys rewrap` first"),
+        RingName::Verifiers => ("verifiers are sealed with", "run `annals keys rewrap` first"),
+        RingName::Views => ("views are sealed with", "run `annals rebuild` first"),
+        RingName::Refresh => (
+            "living sessions need",
+            "they move on when they are refreshed, and end within 30 days; --force ends them now",
+        ),
+        RingName::Pepper => ("verifiers need", "each moves on when its user signs in or sets a password"),
+        RingName::OneTime | RingName::Signing => ("values need", "wait"),
+    }
+}
+
+/// Who names which key of a ring, as a consistent scan finds it. Tokens lie in no table.
+async fn users(store: &Store, ring: RingName, now: DateTime<Utc>) -> Result<KeyUsers, OperateError> {
+    match ring {
+        RingName::Wrapping | RingName::Verifiers | RingName::Pepper => of_vaults(store, ring).await,
+        RingName::Views => Ok(store.keys_of_views().await.map_err(ReadError::from)?),
+        RingName::Refresh => Ok(store.keys_of_sessions(now).await.map_err(ReadError::from)?),
+        RingName::OneTime | RingName::Signing => Ok(KeyUsers::new()),
+    }
+}
+
+async fn of_vaults(store: &Store, ring: RingName) -> Result<KeyUsers, OperateError> {
+    let (mut users, mut from) = (KeyUsers::new(), None);
+    loop {
+        let page = store.vaults(Segment { index: 0, total: 1 }, from).await.map_err(ReadError::from)?;
+        for vault in &page.vaults {
+            let key = match ring {
+                RingName::Wrapping => vault.wrapped_with(),
+                RingName::Pepper => {
+                    let phc = store.verifier(vault).map_err(ReadError::from)?;
+                    // Who cannot tell could be the one who needs it.
+                    Some(pepper_of(&phc).map_err(|error| RetireError::Unreadable(vault.user(), error))?)
+                }
+                RingName::Verifiers
+                | RingName::Views
+                | RingName::Refresh
+                | RingName::OneTime
+                | RingName::Signing => vault.sealed_with(),
+            };
+            if let Some(key) = key {
+                *users.entry(key).or_default() += 1;
+            }
+        }
+        from = page.next;
+        if from.is_none() {
+            return Ok(users);
+        }
+    }
+}
