@@ -1,5 +1,5 @@
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
-use domain::{MOST_FAILURES, UserEvent};
+use domain::{Email, MOST_FAILURES, UserEvent};
 use storage::Commit;
 
 use super::Case;
@@ -96,7 +96,9 @@ impl Case<'_> {
         let before = usize::try_from(commit.version.number()).unwrap_or_default().saturating_sub(1);
         let account = self.truth.users.get(&commit.user).and_then(|told| told.account(before));
         email.as_str() == address(*of)
-            && account.is_some_and(|account| account.email == *email && account.credential == *credential)
+            && account.is_some_and(|account| {
+                account.email.as_ref() == Some(email) && account.credential == *credential
+            })
             && *ends == (commit.at + GOOD_FOR).trunc_subsecs(0)
     }
 
@@ -116,7 +118,7 @@ impl Case<'_> {
                 let void = self.between(told, entry).any(|commits| {
                     told.account(commits).is_none_or(|account| {
                         account.credential != token.credential
-                            || account.email.as_str() != address(token.address)
+                            || account.email.as_ref().map(Email::as_str) != Some(address(token.address).as_str())
                     })
                 });
                 self.require(!token.genuine || ended || void, || {
