@@ -6,6 +6,7 @@ function makes in this story is one that its role allows, and what no role shoul
 import base64
 import contextlib
 import http.client
+import http.server
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import uuid
@@ -112,11 +114,16 @@ class Account:
             service, endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=credentials["AccessKeyId"],
             aws_secret_access_key=credentials["SecretAccessKey"], aws_session_token=credentials.get("SessionToken"))
 
-    def run(self, *command, fails=False):
-        done = subprocess.run([str(part) for part in command], env=self.environment, capture_output=True, text=True, check=False)
-        if (done.returncode != 0) != fails:
+    def run(self, *command):
+        done = subprocess.run([str(part) for part in command], env=self.environment, cwd=WORK, capture_output=True,
+                              text=True, check=False)
+        if done.returncode != 0:
             raise SystemExit(f"error: {' '.join(map(str, command))}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
+
+    def tries(self, *command):
+        return subprocess.run([str(part) for part in command], env=self.environment, cwd=WORK, capture_output=True,
+                              check=False).returncode == 0
 
     def aws(self, *arguments):
         return self.run(TOOLS / "aws", *arguments)
@@ -189,6 +196,38 @@ class Api:
         if expect is not None and answer.status != expect:
             raise SystemExit(f"error: {method} {path}: {answer.status} instead of {expect}: {text}")
         return answer
+
+
+@contextlib.contextmanager
+def at_an_address(api):
+    """The API at an address without a path, as it has on AWS; the address."""
+    class Through(http.server.BaseHTTPRequestHandler):
+        def pass_on(self):
+            length = int(self.headers.get("Content-Length", 0))
+            connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=60)
+            kept = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+            connection.request(self.command, api.base + self.path, self.rfile.read(length), kept)
+            answer = connection.getresponse()
+            body = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_DELETE = do_PATCH = pass_on
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Through) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def denied(what, call):
@@ -280,6 +319,7 @@ def roles(account, outputs, user):
 
     def acting(role):
         # The emulator lets the account's owner take any role on, whomever it trusts; its rights stay those deployed.
+        arn = iam.get_role(RoleName=names[role])["Role"]["Arn"]
         credentials = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
         return account.client("dynamodb", credentials), account.client("ssm", credentials)
 
@@ -331,6 +371,13 @@ def roles(account, outputs, user):
     denied("ReplayerRole: reads the key refresh", lambda: parameters.get_parameter(Name=key("refresh"), WithDecryption=True))
 
 
+def retried(account):
+    """What the schedule sends, by hand: it reads the index of parked users."""
+    answer = account.client("lambda").invoke(FunctionName=f"{STACK}-projector", Payload=b'{"retry":"parked"}')
+    text = answer["Payload"].read().decode()
+    check(f"the projector tries parked users again: {text}", "FunctionError" not in answer, text)
+
+
 def rebuilt(account, outputs, user):
     """Views that are lost come back through the state machine, in segments."""
     dynamodb, states = account.client("dynamodb"), account.client("stepfunctions")
@@ -368,7 +415,12 @@ def main():
             check("made once: a second call changes nothing", again["Value"] == made["Value"])
             api = Api(port, outputs["ApiHost"])
             user, _ = story(account, api, outputs)
+            with at_an_address(api) as url:
+                say("annals smoke: " + account.run(annals, "smoke", "--url", url).strip().replace("\n", "\n    "))
+            until("the projector is through", lambda: account.tries(annals, "verify", "--stack", STACK))
+            say("annals verify: " + account.run(annals, "verify", "--stack", STACK).strip())
             roles(account, outputs, user)
+            retried(account)
             rebuilt(account, outputs, user)
         except (SystemExit, Exception):
             print((WORK / "emulator.log").read_text()[-6000:], file=sys.stderr)
