@@ -1,5 +1,6 @@
 //! How long the functions take from the start of their process to the first poll of the Runtime API and to the first
 //! answer, beside a plain function. `benchmarks/functions/run` builds all of them and runs this.
+#![expect(clippy::expect_used, reason = "a measurement has nothing better to do than to stop")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
