@@ -36,13 +36,14 @@ fn event(commit: &mut Commit) -> Option<&mut UserEvent> {
     commit.events.first_mut().map(|recorded| &mut recorded.event)
 }
 
-/// Takes the last commit off a log whose last request was answered like this.
+/// Takes the last commit off a log whose last request was answered like this, after another one had been.
 fn forget_the_last(story: &mut Left, of: impl Fn(&Entry) -> bool) -> Option<()> {
     let history = &story.history;
-    let told =
-        story.truth.users.values_mut().find(|told| {
-            told.commits.last().and_then(request_of).is_some_and(|request| of(&history[request]))
-        })?;
+    let told = story.truth.users.values_mut().find(|told| {
+        let causes: Vec<&Entry> =
+            told.commits.iter().filter_map(request_of).map(|request| &history[request]).collect();
+        causes.last().is_some_and(|last| of(last) && causes.iter().any(|cause| cause.precedes(last)))
+    })?;
     told.commits.pop();
     told.states.pop();
     Some(())
