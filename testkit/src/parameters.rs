@@ -11,7 +11,7 @@ use axum::routing::post;
 use serde_json::{Value, json};
 
 /// A Parameter Store of AWS Systems Manager: names and values, each with its versions, and what it answers if it refuses.
-/// [AWS Systems Manager API reference, "GetParameter", "GetParameters" and "PutParameter"]
+/// [AWS Systems Manager API reference, `GetParameter`, `GetParameters` and `PutParameter`]
 #[derive(Debug, Clone)]
 pub struct Parameters {
     /// Where it listens.
