@@ -79,7 +79,7 @@ pub enum KeysCommand {
 /// The options of `keys make`.
 #[derive(Debug, Clone, Args)]
 pub struct MakeKeysArgs {
-    /// For the CloudFormation stack of this name, which need not exist yet: below /annals/NAME/keys/.
+    /// For the stack of this name, which need not exist yet: below /annals/NAME/keys/.
     #[arg(long, value_name = "NAME", value_parser = stack, required_unless_present = "prefix", conflicts_with = "prefix")]
     pub stack: Option<String>,
     /// Below this path.

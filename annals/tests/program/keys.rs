@@ -150,12 +150,12 @@ async fn the_keys_of_a_stack_are_made_once_and_rotated_in_the_parameter_store() 
         ]);
         run(command)
     };
-    let make = ["keys", "make", "--stack", "prod", "--json"];
-    let made = on_the_stack(&make).await.json();
+    let command = ["keys", "make", "--stack", "prod", "--json"];
+    let made = on_the_stack(&command).await.json();
     assert_eq!(made["made"].as_array().unwrap().len(), 10, "{made}");
     let values = parameters.values();
     assert!(values["/annals/prod/keys/deployment"].starts_with("\"prod-"), "{values:?}");
-    let again = on_the_stack(&make).await.json();
+    let again = on_the_stack(&command).await.json();
     assert_eq!(again["kept"].as_array().unwrap().len(), 10, "{again}");
     assert_eq!(parameters.values(), values);
     let deployment =

@@ -73,7 +73,7 @@ impl KeySetting {
     pub fn source(&self, aws: &SdkConfig) -> KeySource {
         match self {
             Self::File(path) => KeySource::File(path.clone()),
-            Self::Prefix(prefix) => KeySource::Parameters(ParameterStore::new(aws, prefix.clone())),
+            Self::Prefix(prefix) => KeySource::Parameters(Box::new(ParameterStore::new(aws, prefix.clone()))),
         }
     }
 }
@@ -84,7 +84,7 @@ pub enum KeySource {
     /// In a file, which only its owner can read.
     File(PathBuf),
     /// In the Parameter Store of AWS Systems Manager.
-    Parameters(ParameterStore),
+    Parameters(Box<ParameterStore>),
 }
 
 /// Why service keys cannot be used. No value is ever quoted.
@@ -189,10 +189,7 @@ impl Parts {
         fn asked<T>(names: &[KeyName], name: KeyName, value: T) -> Option<T> {
             names.contains(&name).then_some(value)
         }
-        let public = match names.contains(&KeyName::Public) {
-            true => Some(PublicKeys::of(&keys.signing).map_err(|_| KeyFileError::NoPublicKey)?),
-            false => None,
-        };
+        let public = names.contains(&KeyName::Public).then(|| PublicKeys::of(&keys.signing));
         Ok(Self {
             deployment: asked(names, KeyName::Deployment, keys.deployment),
             wrapping: asked(names, KeyName::Wrapping, keys.wrapping),
@@ -203,7 +200,7 @@ impl Parts {
             one_time: asked(names, KeyName::OneTime, keys.one_time),
             pepper: asked(names, KeyName::Pepper, keys.pepper),
             signing: asked(names, KeyName::Signing, keys.signing),
-            public,
+            public: public.transpose().map_err(|_| KeyFileError::NoPublicKey)?,
         })
     }
 }

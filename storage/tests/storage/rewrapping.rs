@@ -114,7 +114,7 @@ async fn rewrapping_and_fifty_changes_of_password_lose_nothing_of_each_other() {
         }
     });
     let rewraps = read.iter().map(|vault| store.rewrap(vault));
-    let (changed, rewrapped) = futures::join!(join_all(changes), join_all(rewraps));
+    let (put_in, rewrapped) = futures::join!(join_all(changes), join_all(rewraps));
     for outcome in rewrapped {
         assert!(outcome.unwrap().data_key);
     }
@@ -123,7 +123,7 @@ async fn rewrapping_and_fifty_changes_of_password_lose_nothing_of_each_other() {
         assert!(!store.rewrap(&vault).await.unwrap().data_key, "no data key was put back");
     }
     let left = without_the_old(&world, &keys);
-    for ((person, _), credential) in people.iter().zip(changed) {
+    for ((person, _), credential) in people.iter().zip(put_in) {
         let loaded = left.load(person.user).await.unwrap().unwrap();
         let vault = loaded.vault().unwrap();
         assert_eq!((vault.credential, left.verifier(vault).unwrap().as_str()), (credential, NEW_PHC));

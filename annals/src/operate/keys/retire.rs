@@ -125,7 +125,7 @@ async fn peppered(store: &Store, id: &KeyId) -> Result<Vec<UserId>, OperateError
     let (mut users, mut from) = (Vec::new(), None);
     loop {
         let page = store.vaults(Segment { index: 0, total: 1 }, from).await.map_err(ReadError::from)?;
-        for vault in page.vaults.iter() {
+        for vault in &page.vaults {
             if pepper(store, vault)? == *id && !snapshot(store, vault.user()).await?.password_disabled {
                 users.push(vault.user());
             }

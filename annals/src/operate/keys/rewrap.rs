@@ -67,7 +67,9 @@ async fn segment(store: &Store, segment: Segment) -> Result<Rewrapped, OperateEr
             Ok(one)
         });
         let page_done: Vec<Rewrapped> = vaults.buffer_unordered(AT_ONCE).try_collect().await?;
-        page_done.iter().for_each(|one| done.add(one));
+        for one in &page_done {
+            done.add(one);
+        }
         done.broken += page.malformed;
         from = page.next;
         if from.is_none() {
