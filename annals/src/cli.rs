@@ -130,6 +130,10 @@ pub struct RetireKeyArgs {
     /// In an emergency: even if it is still needed, where nothing but sessions, tokens or views is lost by it.
     #[arg(long)]
     pub force: bool,
+    /// For a pepper: disable the passwords of those whose verifiers still need it. Each of them has to reset it by mail; their
+    /// sessions go on.
+    #[arg(long)]
+    pub disable_those_left: bool,
     /// Which deployment.
     #[command(flatten)]
     pub deployment: DeploymentArgs,

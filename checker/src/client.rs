@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use testkit::Random;
 use tokio::time::sleep;
 
-use crate::history::{Access, Answer, Command, GUESSABLE, Token};
+use crate::history::{Access, Answer, Command, GUESSABLE, Mailed, Token};
 use crate::world::World;
 
 /// So often a client that was told nothing sends the same again, at most.
@@ -31,6 +31,8 @@ struct Heard {
     sessions: Vec<Session>,
     /// Addresses that were registered, and their passwords in the order in which they were set, or perhaps were.
     accounts: Vec<(usize, usize)>,
+    /// Mails with which a password can be reset, or could be.
+    mails: Vec<Mailed>,
 }
 
 /// A session as its client knows it.
@@ -63,7 +65,7 @@ impl Hearsay {
     /// Takes note of an answer.
     fn hear(&self, client: usize, agent: &str, command: &Command, answer: &Answer) {
         let mut heard = self.heard();
-        let Heard { sessions, accounts } = &mut *heard;
+        let Heard { sessions, accounts, .. } = &mut *heard;
         if let (Some(access), Answer::Refused(401)) = (command.acting(), answer) {
             for known in sessions.iter_mut().filter(|known| known.access.session == access.session) {
                 known.refused = true;
@@ -104,6 +106,9 @@ impl Hearsay {
                 let of = sessions.iter().find(|known| known.access.session == access.session);
                 accounts.extend(of.map(|known| (known.address, *new)));
             }
+            (Command::Reset { token, new }, Answer::Done | Answer::Unknown) => {
+                accounts.push((token.address, *new));
+            }
             _ => {}
         }
     }
@@ -119,6 +124,9 @@ impl Client {
             self.let_time_pass().await;
             if self.random.chance(0.03) {
                 self.guess_in_a_rush().await;
+            }
+            if self.random.chance(0.06) {
+                self.forget_the_password().await;
             }
             let (agent, command) = self.choose();
             if self.random.chance(0.15) {
@@ -266,6 +274,39 @@ impl Client {
                 Token { text, genuine: false, ..latest }
             }
             _ => latest,
+        }
+    }
+
+    /// Has a mail sent, reads it, and takes another password with it, or with one of before; now and then because somebody
+    /// has guessed so often that none is right any more.
+    async fn forget_the_password(&mut self) {
+        let (of, agent) = (self.random.below(self.addresses), format!("c{}", self.number));
+        if self.random.chance(0.1) {
+            self.world.a_day_of_guesses(of).await;
+            let guess = Command::SignIn { address: of, password: usize::MAX };
+            self.twice_at_once(&agent, &guess).await;
+        }
+        for _ in 0..=self.random.below(3) {
+            self.until_answered(&agent, &Command::Forget { address: of }).await;
+        }
+        sleep(self.random.millis(0, 400)).await;
+        if let Some(mailed) = self.world.mailed(of).await {
+            self.hearsay.heard().mails.push(mailed);
+        }
+        let mails = self.hearsay.heard().mails.clone();
+        let mailed = if self.random.chance(0.7) { mails.last() } else { self.random.pick(&mails) };
+        let Some(mut token) = mailed.cloned() else { return };
+        if self.random.chance(0.1) {
+            token.text = token.text.replace(".reset.", ".verify.");
+            token.genuine = false;
+        }
+        let guessable = self.random.chance(0.1);
+        let new = if guessable { GUESSABLE } else { self.random.below(2 * self.clients) };
+        let command = Command::Reset { token, new };
+        if self.random.chance(0.3) {
+            self.twice_at_once(&agent, &command).await;
+        } else {
+            self.until_answered(&agent, &command).await;
         }
     }
 

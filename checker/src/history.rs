@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
-use domain::{SessionId, UserId};
+use domain::{CredentialId, SessionId, UserId};
 
 /// What a client asks of the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,18 @@ pub enum Command {
         /// The new password, by its number, or [`GUESSABLE`].
         new: usize,
     },
+    /// A mail with which the password can be reset.
+    Forget {
+        /// The address, by its number.
+        address: usize,
+    },
+    /// Another password, by a token from a mail.
+    Reset {
+        /// The token.
+        token: Mailed,
+        /// The new password, by its number, or [`GUESSABLE`].
+        new: usize,
+    },
     /// The list of sessions.
     ListSessions(Access),
     /// To end a session: the one that asks, another, or one of somebody else.
@@ -74,6 +86,23 @@ pub struct Token {
     /// Itself.
     pub text: String,
     /// Whether it is as the service gave it.
+    pub genuine: bool,
+}
+
+/// A one-time token as it stands in a mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mailed {
+    /// Whose it is.
+    pub user: UserId,
+    /// The address it went to, by its number.
+    pub address: usize,
+    /// The credential it lets replace.
+    pub credential: CredentialId,
+    /// When it is no longer good.
+    pub ends: DateTime<Utc>,
+    /// Itself.
+    pub text: String,
+    /// Whether it is as it stood in the mail.
     pub genuine: bool,
 }
 
@@ -113,6 +142,8 @@ pub enum Answer {
     },
     /// 200 to a refresh.
     Refreshed(Token, Access),
+    /// 202.
+    Accepted,
     /// 204.
     Done,
     /// 200 to a question for the profile, or to a change of it.
@@ -199,7 +230,11 @@ impl Command {
             | Self::ListSessions(access)
             | Self::EndSession { access, .. }
             | Self::EndOtherSessions(access) => Some(access),
-            Self::Register { .. } | Self::SignIn { .. } | Self::Refresh(_) => None,
+            Self::Register { .. }
+            | Self::SignIn { .. }
+            | Self::Refresh(_)
+            | Self::Forget { .. }
+            | Self::Reset { .. } => None,
         }
     }
 
@@ -313,6 +348,11 @@ impl fmt::Display for Entry {
             Command::ChangePassword { access, current, new } => {
                 write!(f, "change password {} p{current} to p{new}", short(&access.session))
             }
+            Command::Forget { address } => write!(f, "forget a{address}"),
+            Command::Reset { token: Mailed { address, credential, genuine, .. }, new } => {
+                let forged = if *genuine { "" } else { " forged" };
+                write!(f, "reset a{address} {} to p{new}{forged}", short(credential))
+            }
             Command::ListSessions(access) => write!(f, "list {}", short(&access.session)),
             Command::EndSession { access, session } => {
                 write!(f, "end {} by {}", short(session), short(&access.session))
@@ -327,6 +367,7 @@ impl fmt::Display for Entry {
                 write!(f, "session {} of {} v{version}", short(&token.session), short(user))
             }
             Answer::Refreshed(token, _) => write!(f, "g{}", token.generation),
+            Answer::Accepted => f.write_str("accepted"),
             Answer::Done => f.write_str("done"),
             Answer::Sessions(sessions) => {
                 let listed: Vec<String> = sessions.iter().map(|listed| short(&listed.session)).collect();

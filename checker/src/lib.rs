@@ -35,7 +35,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 pub use campaign::{Campaign, campaign};
-pub use history::{Access, Answer, Command, Entry, GUESSABLE, Listed, Profile, Token};
+pub use history::{Access, Answer, Command, Entry, GUESSABLE, Listed, Mailed, Profile, Token};
 pub use tally::Counts;
 
 use client::{Client, Hearsay};
@@ -157,6 +157,7 @@ fn counts(Story { world, history, truth, .. }: &Story) -> Counts {
             Answer::Registered { .. } => counts.add("registered", 1),
             Answer::SignedIn { .. } => counts.add("signed in", 1),
             Answer::Refreshed(..) => counts.add("refreshed", 1),
+            Answer::Accepted => counts.add("accepted", 1),
             Answer::Done => counts.add("done", 1),
             Answer::Profile(_) => counts.add("profile shown", 1),
             Answer::Sessions(_) => counts.add("sessions listed", 1),

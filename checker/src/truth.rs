@@ -13,6 +13,8 @@ pub(crate) struct Truth {
     pub users: BTreeMap<UserId, Told>,
     /// Rows of sessions.
     pub rows: BTreeSet<(UserId, SessionId)>,
+    /// The addresses, by their numbers, at which somebody has guessed for a day, unseen.
+    pub guessed_at: BTreeSet<usize>,
 }
 
 /// A user's log and view.
@@ -54,7 +56,7 @@ impl Truth {
         let rows = rows.filter_map(|(user, item)| {
             Some((user.parse().ok()?, item?.strip_prefix("session-")?.parse().ok()?))
         });
-        Self { users, rows: rows.collect() }
+        Self { users, rows: rows.collect(), guessed_at: world.guessed_at() }
     }
 
     /// Every commit with its user.
@@ -109,7 +111,7 @@ impl Told {
                     UserEvent::UserPasswordChanged { .. } | UserEvent::UserPasswordReset { .. } => {
                         let cause = request_of(commit).and_then(|request| entries.get(request));
                         current = cause.and_then(|entry| match entry.command {
-                            Command::ChangePassword { new, .. } => Some(new),
+                            Command::ChangePassword { new, .. } | Command::Reset { new, .. } => Some(new),
                             _ => None,
                         });
                     }

@@ -1,6 +1,7 @@
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -10,10 +11,12 @@ use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::passwords::{HashParams, PasswordHasher};
 use command_api::{ClientAddress, Clock, Service, router};
+use domain::{Email, MOST_FAILURES, UserEvent};
 use http_body_util::BodyExt as _;
 use projector::ReadModel;
 use serde_json::{Value, json};
 use storage::keys::ServiceKeys;
+use storage::one_time::Bound;
 use storage::tables::Tables;
 use storage::{Lifetimes, Store, ViewKeys, WrappingKeys};
 use testkit::{InProcess, Random, Storm, with_luck};
@@ -21,7 +24,7 @@ use tokio::sync::RwLock;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt as _;
 
-use crate::history::{Access, Answer, Command, GUESSABLE, History, Listed, Profile, Token};
+use crate::history::{Access, Answer, Command, GUESSABLE, History, Listed, Mailed, Profile, Token};
 use crate::tally::Tally;
 
 /// A hash that costs next to nothing.
@@ -46,6 +49,7 @@ pub(crate) struct World {
     pub history: History,
     pub tally: Tally,
     instances: Vec<Instance>,
+    guessed_at: Mutex<BTreeSet<usize>>,
     /// How often a copy of the service is killed in the middle of a request, until that ends.
     killed: f64,
     kills: AtomicBool,
@@ -123,6 +127,7 @@ impl World {
             history,
             tally,
             instances,
+            guessed_at: Mutex::default(),
             killed,
             kills: AtomicBool::new(true),
             under_way: RwLock::default(),
@@ -139,6 +144,59 @@ impl World {
     /// The tables, as who looks after them reaches them.
     pub(crate) fn store(&self) -> Store {
         Store::new(&self.storm.client(), &self.tables, &self.keys, Lifetimes::default())
+    }
+
+    /// The token of the last mail that somebody with this address asked for, made of the log as the mailer makes it;
+    /// `None` if there is none, or it got lost.
+    pub(crate) async fn mailed(&self, of: usize) -> Option<Mailed> {
+        let store = self.store();
+        let user = store.find(&Email::parse(&address(of)).ok()?).await.ok()??;
+        let mut last = None;
+        let visit = |commit: &storage::Commit| {
+            for recorded in &commit.events {
+                if let UserEvent::UserRequestedPasswordReset { email, credential, ends } = &recorded.event {
+                    last = Some((email.clone(), *credential, *ends));
+                }
+            }
+        };
+        store.log.history(user, visit).await.ok()?;
+        let (email, credential, ends) = last?;
+        let bound = Bound::PasswordReset { email: &email, credential };
+        let text = store.one_time.make(user, &bound, ends).ok()?.to_string();
+        Some(Mailed { user, address: of, credential, ends, text, genuine: true })
+    }
+
+    /// Lets it be so that somebody has guessed at this address for a day: one more wrong guess is the last.
+    pub(crate) async fn a_day_of_guesses(&self, of: usize) -> Option<()> {
+        self.guessed_at.lock().unwrap_or_else(PoisonError::into_inner).insert(of);
+        let store = self.store();
+        let user = store.find(&Email::parse(&address(of)).ok()?).await.ok()??;
+        let folded = store.log.fold(user).await.ok()?.outcome.ok()?;
+        let base = folded.user.account()?.last_success;
+        let number = |number: u64| aws_sdk_dynamodb::types::AttributeValue::N(number.to_string());
+        let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
+        self.storm
+            .client()
+            .update_item()
+            .table_name(&self.tables.sessions)
+            .key("user", text(&user.to_string()))
+            .key("item", text("guesses"))
+            .update_expression("SET #attempts = :most, #last = :long_ago")
+            .condition_expression("attribute_not_exists(#attempts) OR #attempts < :most")
+            .expression_attribute_names("#attempts", "attempts")
+            .expression_attribute_names("#last", "last")
+            .expression_attribute_values(":most", number(base + MOST_FAILURES - 1))
+            .expression_attribute_values(":long_ago", number(0))
+            .send()
+            .await
+            .ok()?;
+        self.tally.count("guessed at for a day");
+        Some(())
+    }
+
+    /// The addresses at which somebody has guessed for a day, or perhaps has.
+    pub(crate) fn guessed_at(&self) -> BTreeSet<usize> {
+        self.guessed_at.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on nothing goes wrong, and what was late has arrived.
@@ -245,6 +303,13 @@ fn http_request(number: usize, agent: &str, command: &Command) -> Request<Body> 
             let request = builder("POST", "/me/password").header("authorization", bearer(access));
             request.body(body.to_string().into())
         }
+        Command::Forget { address: of } => {
+            builder("POST", "/password/forgot").body(json!({ "email": address(*of) }).to_string().into())
+        }
+        Command::Reset { token, new } => {
+            let body = json!({ "token": token.text, "new_password": password(*new) });
+            builder("POST", "/password/reset").body(body.to_string().into())
+        }
         Command::ListSessions(access) => {
             builder("GET", "/me/sessions").header("authorization", bearer(access)).body(Body::empty())
         }
@@ -292,6 +357,7 @@ async fn read(command: &Command, response: Response, now: DateTime<Utc>) -> Answ
         (
             Command::SignOut(_)
             | Command::ChangePassword { .. }
+            | Command::Reset { .. }
             | Command::EndSession { .. }
             | Command::EndOtherSessions(_),
             204,
@@ -312,6 +378,9 @@ async fn read(command: &Command, response: Response, now: DateTime<Utc>) -> Answ
         {
             Some(Answer::SignInTooOld)
         }
+        (Command::Forget { .. }, 202) => Some(Answer::Accepted),
+        (Command::Reset { .. }, 400) if problem == "invalid-token" => Some(Answer::Refused(status)),
+        (Command::Reset { .. }, 422) if invalid() == ["new_password"] => Some(Answer::Guessable),
         (Command::Register { .. }, 422) if invalid() == ["password"] => Some(Answer::Guessable),
         (Command::ChangePassword { .. }, 422) => match invalid().as_slice() {
             ["current_password"] => Some(Answer::WrongPassword),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use command_api::{Config, router};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use telemetry::Metrics;
+use telemetry::{Metrics, Settings};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -17,7 +17,10 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Error> {
-    let router = router(Arc::new(Config::read(|name| std::env::var(name).ok())?.start().await?));
+    let settings = Settings::default();
+    let config = Config::read(|name| settings.get(name))?;
+    settings.all_known()?;
+    let router = router(Arc::new(config.start().await?));
     let metrics = Metrics::of(lambda_runtime::Config::from_env().function_name);
     run(service_fn(|event: LambdaEvent<_>| {
         let router = router.clone();

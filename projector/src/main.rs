@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use chrono::Utc;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use projector::{Config, answer};
-use telemetry::Metrics;
+use telemetry::{Metrics, Settings};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -13,7 +13,10 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Error> {
-    let model = Config::from_settings(|key| std::env::var(key).ok())?.read_model(Utc::now).await?;
+    let settings = Settings::default();
+    let config = Config::from_settings(|name| settings.get(name))?;
+    settings.all_known()?;
+    let model = config.read_model(Utc::now).await?;
     let metrics = Metrics::of(lambda_runtime::Config::from_env().function_name);
     let (model, metrics) = (&model, &metrics);
     run(service_fn(|event: LambdaEvent<_>| metrics.of_invocation(answer(model, event.payload, Utc::now()))))

@@ -1,5 +1,6 @@
 //! How long the functions take from the start of their process to the first poll of the Runtime API and to the first
 //! answer, beside a plain function. `benchmarks/functions/run` builds all of them and runs this.
+#![expect(clippy::expect_used, reason = "a measurement has nothing better to do than to stop")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -48,9 +49,10 @@ async fn main() {
     for round in 0..ROUNDS {
         for (name, setting) in PROGRAMS {
             let program: OsString = std::env::var_os(setting).unwrap_or_else(|| panic!("not set: {setting}"));
-            let mut function = Function::start(&program, &settings).await.expect("a function that runs");
+            let own = settings_of(name, &settings);
+            let mut function = Function::start(&program, &own).await.expect("a function that runs");
             if name == "command-api" {
-                client = Client::new(round, &program, &settings).await;
+                client = Client::new(round, &program, &own).await;
             }
             let event = client.event(name);
             let first = timed(&mut function, event.clone()).await;
@@ -79,6 +81,21 @@ async fn main() {
             median(later)
         );
     }
+}
+
+/// What this function is told, and no more.
+fn settings_of(name: &str, all: &BTreeMap<&'static str, String>) -> BTreeMap<&'static str, String> {
+    let needs = |setting: &str| match name {
+        "authorizer" => !setting.ends_with("_TABLE"),
+        "projector" => {
+            !matches!(setting, "ANNALS_ISSUER" | "ANNALS_IDENTIFIERS_TABLE" | "ANNALS_SESSIONS_TABLE")
+        }
+        _ => true,
+    };
+    all.iter()
+        .filter(|(setting, _)| needs(setting))
+        .map(|(setting, value)| (*setting, value.clone()))
+        .collect()
 }
 
 /// Somebody with a session, whose first commit the stream announces.

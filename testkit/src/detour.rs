@@ -44,7 +44,7 @@ impl Detour {
     }
 
     /// From now on, requests of this operation that name this user fail with 500.
-    pub fn refuse(&self, operation: &'static str, user: impl ToString) {
+    pub fn refuse(&self, operation: &'static str, user: &impl ToString) {
         self.refused().push((operation, user.to_string()));
     }
 

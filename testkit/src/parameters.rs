@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -28,8 +28,8 @@ struct Stored {
     meanwhile: Vec<(String, String)>,
     refusal: Option<(&'static str, String)>,
     asked: Vec<String>,
-    /// The names that each `GetParameters` asked for, in order.
-    read: Vec<Vec<String>>,
+    /// The names that each `GetParameters` asked for.
+    names: Vec<BTreeSet<String>>,
 }
 
 impl Parameters {
@@ -43,24 +43,27 @@ impl Parameters {
         Self { endpoint: format!("http://{address}"), stored }
     }
 
-    /// Puts a value in place of any other.
-    pub fn put(&self, name: &str, value: &str) {
-        self.stored().values.insert(name.to_owned(), vec![value.to_owned()]);
-    }
-
-    /// Puts the service keys of a deployment below this path, which ends with a slash.
-    pub fn put_keys(&self, prefix: &str, keys: &ServiceKeys) {
+    /// Below this path, which ends with a slash, these keys and the public halves of theirs that sign.
+    pub async fn of(prefix: &str, keys: &ServiceKeys) -> Self {
+        let parameters = Self::start().await;
         let whole = serde_json::to_value(keys).expect("keys as JSON");
         for (name, value) in whole.as_object().into_iter().flatten() {
-            self.put(&format!("{prefix}{}", name.replace('_', "-")), &value.to_string());
+            parameters.put(&format!("{prefix}{}", name.replace('_', "-")), &value.to_string());
         }
         let public = PublicKeys::of(&keys.signing).expect("public keys");
-        self.put(&format!("{prefix}public"), &serde_json::to_string(&public).expect("keys as JSON"));
+        let public = serde_json::to_string(&public).expect("keys as JSON");
+        parameters.put(&format!("{prefix}public"), &public);
+        parameters
     }
 
     /// The names that each `GetParameters` so far asked for.
-    pub fn read(&self) -> Vec<Vec<String>> {
-        self.stored().read.clone()
+    pub fn names_asked(&self) -> Vec<BTreeSet<String>> {
+        self.stored().names.clone()
+    }
+
+    /// Puts a value in place of any other.
+    pub fn put(&self, name: &str, value: &str) {
+        self.stored().values.insert(name.to_owned(), vec![value.to_owned()]);
     }
 
     /// Takes a value away.
@@ -137,13 +140,12 @@ async fn answer(State(stored): State<Arc<Mutex<Stored>>>, headers: HeaderMap, bo
             if names.len() > 10 {
                 return refused("ValidationException", "more than 10 names");
             }
-            let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
-            let read = names.iter().map(ToString::to_string).collect();
-            let names = names.into_iter();
+            let names = names.iter().filter_map(Value::as_str);
+            let asked = names.clone().map(str::to_owned).collect();
             let (found, missing): (Vec<_>, Vec<_>) = names.partition(|name| parameter(name).is_some());
             let found: Vec<_> = found.into_iter().filter_map(parameter).collect();
             let answer = json!({ "Parameters": found, "InvalidParameters": missing });
-            stored.read.push(read);
+            stored.names.push(asked);
             answer
         }
         Some("PutParameter") => {

@@ -10,6 +10,8 @@ mod elsewhere;
 #[cfg(test)]
 mod hosts;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod killed;
 #[cfg(test)]
 mod looking_after;

@@ -54,7 +54,7 @@ impl<'a> Case<'a> {
         self.passwords.get(&user)?.get(commits.checked_sub(1)?).copied().flatten()
     }
 
-    /// Whether a password was, at some moment between a request and its answer, not that of the user. A change to what
+    /// Whether a password was, at some moment between a request and its answer, not that of the user, or disabled. A change to what
     /// it is already makes whoever is let in look again, once: two such changes keep them out all the same.
     pub(super) fn may_have_been_wrong(
         &self,
@@ -67,6 +67,9 @@ impl<'a> Case<'a> {
         let credential = |commits| told.account(commits).map(|account| account.credential);
         let changes = between.clone().zip(between.clone().skip(1));
         let changes = changes.filter(|(one, next)| credential(*one) != credential(*next)).count();
-        changes >= 2 || between.clone().any(|commits| self.password_after(user, commits) != Some(password))
+        let disabled = |commits| told.account(commits).is_some_and(|account| account.password_disabled);
+        changes >= 2
+            || between.clone().any(disabled)
+            || between.clone().any(|commits| self.password_after(user, commits) != Some(password))
     }
 }

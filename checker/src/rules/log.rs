@@ -97,6 +97,22 @@ impl Case<'_> {
                     && self.password_after(user, before) == Some(*current)
                     && ends_all_but(access, ended)
             }
+            (Command::Forget { .. }, UserEvent::UserRequestedPasswordReset { .. }) => {
+                self.is_the_mail_asked_for(commit, entry, event)
+            }
+            (Command::Reset { token, new }, UserEvent::UserPasswordReset { ended, .. }) => {
+                *new != GUESSABLE
+                    && token.user == user
+                    && told.and_then(|told| told.account(before)).map(|account| account.credential)
+                        == Some(token.credential)
+                    && alive == ended.iter().copied().collect()
+            }
+            (Command::SignIn { address: of, .. }, UserEvent::UserPasswordDisabled { .. }) => {
+                self.truth.owner(&address(*of)).map(|(owner, _)| owner) == Some(user)
+            }
+            (Command::ChangePassword { access, .. }, UserEvent::UserPasswordDisabled { .. }) => {
+                is_theirs(access)
+            }
             (Command::EndOtherSessions(access), UserEvent::UserEndedOtherSessions { ended }) => {
                 !ended.is_empty() && ends_all_but(access, ended)
             }
@@ -113,7 +129,10 @@ impl Case<'_> {
             _ => false,
         });
         self.require(fits, || format!("{user} v{version} is not what was asked for: {entry}"));
+        let disables = events(commit).all(|event| matches!(event, UserEvent::UserPasswordDisabled { .. }));
         let denied = match (&entry.command, &entry.answer) {
+            // The last wrong guess is refused, and has the password disabled.
+            (_, answer) if disables => !matches!(answer, Answer::Unknown) && !answer.refuses(),
             // A spent token is refused, and ends its session.
             (Command::Refresh(_), Answer::Refused(_)) => false,
             (Command::Refresh(_), answer) => *answer != Answer::Unknown,

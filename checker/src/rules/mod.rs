@@ -10,6 +10,7 @@ mod passwords;
 mod reading;
 mod registering;
 mod renaming;
+mod resetting;
 mod sessions;
 mod signing_in;
 #[cfg(test)]
@@ -57,6 +58,7 @@ pub(crate) fn judge(
     case.sessions();
     case.reading();
     case.passwords();
+    case.resetting();
     case.renaming();
     case.ending();
     case.findings

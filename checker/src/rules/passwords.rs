@@ -61,6 +61,8 @@ impl Case<'_> {
                 self.require(Some(password.credential) == before, || {
                     format!("{user} v{version} rests on another credential than that of the moment")
                 });
+                let disabled = told.account(place).is_some_and(|account| account.password_disabled);
+                self.require(!disabled, || format!("{user} v{version} rests on a disabled password"));
             }
             if let UserEvent::UserPasswordChanged { .. } = event {
                 let left: BTreeSet<_> = told.alive(place + 1).collect();
@@ -71,7 +73,7 @@ impl Case<'_> {
         }
     }
 
-    fn is_refused_if_guessable(&mut self, entry: &Entry, password: usize, answer: &Answer) {
+    pub(super) fn is_refused_if_guessable(&mut self, entry: &Entry, password: usize, answer: &Answer) {
         let taken = matches!(answer, Answer::Done | Answer::Registered { .. } | Answer::WrongPassword);
         let fits = if password == GUESSABLE { !taken } else { *answer != Answer::Guessable };
         self.require(fits, || format!("guessable or not, judged wrongly: {entry}"));

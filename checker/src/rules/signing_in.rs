@@ -59,6 +59,10 @@ impl Case<'_> {
 
     /// A 429 comes only after so many attempts since the last success that was known of.
     fn had_reason_to_wait(&mut self, entry: &Entry, of: usize) {
+        // Most of the attempts at these nobody has seen.
+        if self.truth.guessed_at.contains(&of) {
+            return;
+        }
         let entries = self.entries;
         let attempts = || {
             entries.iter().filter(|other| {
@@ -91,7 +95,8 @@ impl Case<'_> {
             let owner = self.truth.owner(&address(of));
             let known = self.entries.iter().filter(|entry| shows_owner(entry, of));
             let known = known.map(|entry| entry.completed).min();
-            if known.is_none() && owner.is_some() {
+            let unseen = self.truth.guessed_at.contains(&of);
+            if unseen || known.is_none() && owner.is_some() {
                 continue;
             }
             let of_address = || self.entries.iter().filter(|entry| self.tried_on(entry) == Some(of));
@@ -105,7 +110,12 @@ impl Case<'_> {
                 }
                 _ => false,
             };
-            let successes: Vec<&Entry> = of_address().filter(may_succeed).collect();
+            // A reset begins the count anew, too.
+            let resets = self.entries.iter().filter(|entry| {
+                matches!(&entry.command, Command::Reset { token, .. } if token.address == of)
+                    && !entry.answer.refuses()
+            });
+            let successes: Vec<&Entry> = of_address().filter(may_succeed).chain(resets).collect();
             // By the successes that came before them; those that overlap one are left out.
             let mut guesses: BTreeMap<usize, Vec<DateTime<Utc>>> = BTreeMap::new();
             for guess in of_address().filter(|entry| was_wrong(entry)) {

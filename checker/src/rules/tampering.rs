@@ -1,6 +1,7 @@
 //! Each rule finds what it is there to find: a story that was judged to be right is changed in one place.
 
 mod credentials;
+mod resetting;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};

@@ -25,6 +25,7 @@ mod refreshing;
 mod registering;
 mod renaming;
 mod resetting;
+mod rotating;
 mod secrets;
 mod sessions;
 mod story;

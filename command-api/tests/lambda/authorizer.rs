@@ -210,8 +210,7 @@ async fn an_unknown_key_is_looked_for_at_most_once_a_minute() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_the_parameters_it_reads_the_public_keys_alone() {
     let keys = ServiceKeys::random().unwrap();
-    let parameters = Parameters::start().await;
-    parameters.put_keys(PREFIX, &keys);
+    let parameters = Parameters::of(PREFIX, &keys).await;
     let settings = BTreeMap::from([
         ("ANNALS_ISSUER", ISSUER.to_owned()),
         ("ANNALS_KEYS_PREFIX", PREFIX.to_owned()),
@@ -224,7 +223,10 @@ async fn of_the_parameters_it_reads_the_public_keys_alone() {
     assert!(!authorizer.lets_through(&token(&ServiceKeys::random().unwrap(), ISSUER, 0)).await);
     assert!(!authorizer.lets_through(&token(&ServiceKeys::random().unwrap(), ISSUER, 0)).await);
     // Once at the start, and once for both unknown keys.
-    assert_eq!(parameters.read(), [[format!("{PREFIX}public")], [format!("{PREFIX}public")]]);
+    assert_eq!(
+        parameters.names_asked(),
+        [[format!("{PREFIX}public")].into(), [format!("{PREFIX}public")].into()]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -93,7 +93,7 @@ async fn what_could_not_be_processed_comes_again_and_the_same_batch_twice_change
         ("INSERT", ada.to_string(), FIRST),
     ]);
 
-    detour.refuse("Query", bob);
+    detour.refuse("Query", &bob);
     assert_eq!(stream.send(event.clone()).await, failed(1));
     assert_eq!(stream.ground.shown(ada).await, Some(Version::new(1)));
     assert_eq!(stream.ground.shown(bob).await, None);

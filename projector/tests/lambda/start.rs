@@ -23,6 +23,14 @@ async fn a_setting_that_is_missing_is_named_and_fatal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_setting_that_is_none_is_named_and_fatal() {
+    let ground = Ground::new().await;
+    let mut settings = ground.settings();
+    settings.insert("ANNALS_ARGON", "m=19456,t=3,p=1".to_owned());
+    assert_eq!(refusal(&ground, &settings).await, "not a setting of this function: ANNALS_ARGON");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn service_keys_that_cannot_be_used_are_named_and_fatal() {
     let ground = Ground::new().await;
     let (settings, path) = (ground.settings(), ground.folder.path().join("keys.json"));

@@ -325,10 +325,31 @@ pub(crate) fn change_password(person: &Person, attempt: u64, acting: SessionId) 
     intent(command, Enclosed::NewVerifier { verifier: NEW_PHC.to_owned().into(), acting })
 }
 
-/// The credential that a change of password puts in.
+/// A mail with which the password can be reset.
+pub(crate) fn request_reset(person: &Person) -> Intent {
+    let (email, ends) = (person.email.clone(), second(600));
+    intent(Command::RequestPasswordReset { email, ends }, Enclosed::Nothing)
+}
+
+/// Another password, by a token for the current one, after so many attempts were counted.
+pub(crate) fn reset_password(person: &Person, base: u64) -> Intent {
+    let command = Command::ResetPassword {
+        email: person.email.clone(),
+        replacing: person.credential,
+        credential: CredentialId::new(bits()),
+        base,
+    };
+    intent(command, Enclosed::Verifier(NEW_PHC.to_owned().into()))
+}
+
+pub(crate) fn disable(attempt: u64) -> Intent {
+    intent(Command::DisablePassword { attempt }, Enclosed::Nothing)
+}
+
+/// The credential that a change or a reset of a password puts in.
 pub(crate) fn put_in_by(intent: &Intent) -> CredentialId {
     match &intent.command {
-        Command::ChangePassword { credential, .. } => *credential,
+        Command::ChangePassword { credential, .. } | Command::ResetPassword { credential, .. } => *credential,
         other => panic!("{other:?} changes no password"),
     }
 }

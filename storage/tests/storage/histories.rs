@@ -12,7 +12,8 @@ use storage::{ExecuteError, NewSession, Put, Replacing, Rotation, Snapshot};
 use testkit::Fault;
 
 use crate::fixture::{
-    Item, Person, World, bits, change_password, end_reused, put_in_by, second, sign_in, sign_out, view_key,
+    Item, Person, World, bits, change_password, disable, end_reused, put_in_by, request_reset,
+    reset_password, second, sign_in, sign_out, view_key,
 };
 
 #[derive(Debug, Clone)]
@@ -20,6 +21,10 @@ enum Step {
     SignIn,
     SignInWithAnotherPassword,
     ChangePassword(usize),
+    RequestReset,
+    ResetPassword,
+    /// As many have failed as may.
+    Disable,
     SignOut(usize),
     EndReused(usize),
     Refresh(usize),
@@ -35,6 +40,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => Just(Step::SignIn),
         1 => Just(Step::SignInWithAnotherPassword),
         1 => any::<usize>().prop_map(Step::ChangePassword),
+        1 => Just(Step::RequestReset),
+        1 => Just(Step::ResetPassword),
+        1 => Just(Step::Disable),
         3 => any::<usize>().prop_map(Step::SignOut),
         1 => any::<usize>().prop_map(Step::EndReused),
         3 => any::<usize>().prop_map(Step::Refresh),
@@ -73,6 +81,12 @@ async fn live(steps: Vec<Step>) -> TestCaseResult {
             Step::ChangePassword(index) => {
                 attempt += 1;
                 number(index).map(|acting| change_password(&ada, attempt, acting))
+            }
+            Step::RequestReset => Some(request_reset(&ada)),
+            Step::ResetPassword => Some(reset_password(&ada, attempt)),
+            Step::Disable => {
+                attempt += 100;
+                Some(disable(attempt))
             }
             Step::SignOut(index) => number(index).map(sign_out),
             Step::EndReused(index) => number(index).map(end_reused),
@@ -124,15 +138,24 @@ async fn live(steps: Vec<Step>) -> TestCaseResult {
                 let grown = appended.version.is_some();
                 prop_assert_eq!(appended.snapshot.head.version, if grown { before.next() } else { before });
                 state = appended.snapshot;
-                if let Command::ChangePassword { .. } = intent.command {
+                if let Command::ChangePassword { .. } | Command::ResetPassword { .. } = intent.command {
                     ada.credential = put_in_by(&intent);
-                    prop_assert_eq!(state.user.account().unwrap().sessions.len(), 1);
+                    let left = usize::from(matches!(intent.command, Command::ChangePassword { .. }));
+                    prop_assert_eq!(state.user.account().unwrap().sessions.len(), left);
                 }
             }
             Err(ExecuteError::Rejected(Rejection::SessionEnded)) => {
                 let Command::ChangePassword { session, .. } = intent.command else { panic!("{intent:?}") };
                 let account = state.user.account().unwrap();
                 prop_assert!(!account.sessions.iter().any(|live| live.id == session));
+            }
+            Err(ExecuteError::Rejected(Rejection::PasswordDisabled)) => {
+                prop_assert!(state.user.account().unwrap().password_disabled);
+            }
+            // A minute apart: now and then there are more than three within an hour.
+            Err(ExecuteError::TooManyMails) => {
+                let asks = matches!(intent.command, Command::RequestPasswordReset { .. });
+                prop_assert!(asks);
             }
             Err(ExecuteError::Rejected(Rejection::CredentialMismatch)) => {}
             Err(error) => prop_assert!(false, "{error:?}"),

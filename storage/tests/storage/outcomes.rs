@@ -5,8 +5,9 @@ use storage::{ExecuteError, Intent, Loaded};
 use testkit::Fault;
 
 use crate::fixture::{
-    NEW_PHC, Person, World, change_password, commit_key, end_others, end_reused, end_session, key, put_in_by,
-    registration, rename, sign_in, sign_in_rehashed, sign_out, somebody,
+    NEW_PHC, Person, World, change_password, commit_key, disable, end_others, end_reused, end_session, key,
+    put_in_by, registration, rename, request_reset, reset_password, sign_in, sign_in_rehashed, sign_out,
+    somebody,
 };
 
 const WRITE: &str = "TransactWriteItems";
@@ -130,6 +131,35 @@ async fn a_change_of_password_takes_effect_once_whatever_becomes_of_the_answer()
         let ada = world.register("ada@example.com").await;
         let (acting, _other) = (world.sign_in(&ada, 1).await, world.sign_in(&ada, 2).await);
         (ada.clone(), world.load(&ada).await, change_password(&ada, 3, acting.id))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_for_a_reset_takes_effect_once_whatever_becomes_of_the_answer() {
+    survives(2, 2, async |world| {
+        let ada = world.register("ada@example.com").await;
+        (ada.clone(), world.load(&ada).await, request_reset(&ada))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reset_takes_effect_once_whatever_becomes_of_the_answer() {
+    survives(4, 4, async |world| {
+        let ada = world.register("ada@example.com").await;
+        world.sign_in(&ada, 1).await;
+        world.sign_in(&ada, 2).await;
+        (ada.clone(), world.load(&ada).await, reset_password(&ada, 2))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_password_is_disabled_once_whatever_becomes_of_the_answer() {
+    survives(1, 2, async |world| {
+        let ada = world.register("ada@example.com").await;
+        (ada.clone(), world.load(&ada).await, disable(100))
     })
     .await;
 }

@@ -48,14 +48,14 @@ async fn what_a_refused_condition_costs_is_counted() {
     let mut loaded = Loaded::unborn(again.user).unwrap();
     let (refused, usage) = world.used(world.store.execute(&mut loaded, &registration(&again))).await;
     assert!(matches!(refused, Err(ExecuteError::Taken)));
-    assert!(usage.write_units == 6.0, "{usage:?}");
+    assert_eq!(usage, Usage { requests: 1, read_units: 0.0, write_units: 6.0 });
     // Of two views of one version, the second is refused.
     world.project(&ada).await;
     let snapshot = world.fold(&ada).await.unwrap();
     let put = world.store.views.put(ada.user, &snapshot, storage::Replacing::Older);
     let (put, usage) = world.used(put).await;
     assert_eq!(put.unwrap(), storage::Put::Lost);
-    assert!(usage.write_units == 1.0, "{usage:?}");
+    assert_eq!(usage, Usage { requests: 1, read_units: 0.0, write_units: 1.0 });
 }
 
 #[tokio::test]

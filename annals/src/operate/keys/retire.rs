@@ -3,10 +3,11 @@ use std::process::ExitCode;
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::Clock;
 use command_api::passwords::{HashError, pepper_of};
-use domain::UserId;
+use domain::{Account, Command, CommandId, MOST_FAILURES, UserId};
 use serde::Serialize;
 use storage::keys::{Change, KeyId, KeyInRing, KeyState, RingName};
-use storage::{KeyUsers, Lifetimes, ReadError, Segment, Store};
+use storage::{Enclosed, ExecuteError, Intent, KeyUsers, Lifetimes, ReadError, Segment, Store, Vault};
+use uuid::Uuid;
 
 use super::{OperateError, in_words, moment, report, source};
 use crate::cli::RetireKeyArgs;
@@ -37,6 +38,15 @@ pub enum RetireError {
     /// It cannot be seen which pepper somebody needs.
     #[error("the verifier of {0} cannot be read")]
     Unreadable(UserId, #[source] HashError),
+    /// The option makes no sense for this ring.
+    #[error("--disable-those-left is for peppers only")]
+    OnlyPeppers,
+    /// A password could not be disabled.
+    #[error("the password of {0} could not be disabled")]
+    NotDisabled(UserId, #[source] ExecuteError),
+    /// The system has no random numbers.
+    #[error("no random source")]
+    NoRandomness,
     /// Something in the tables names it.
     #[error("{users} {what} the key {}: {then}", id.as_str())]
     InUse {
@@ -56,6 +66,7 @@ struct Retired<'a> {
     ring: &'static str,
     id: &'a KeyId,
     lost: u64,
+    disabled: u64,
 }
 
 /// Takes a key out of its ring, if nothing needs it any more.
@@ -70,13 +81,24 @@ async fn retired(place: &Place, args: &RetireKeyArgs) -> Result<ExitCode, Operat
     let (ring, id, now) = (args.purpose, &args.id, Clock::system().now());
     let source = source(&args.deployment).await?;
     let keys = source.whole().await.map_err(PlaceError::from)?.ring(ring, now);
-    let mut lost = 0;
+    let (mut lost, mut disabled) = (0, 0);
+    if args.disable_those_left && ring != RingName::Pepper {
+        return Err(RetireError::OnlyPeppers.into());
+    }
     if let Some(key) = keys.iter().find(|key| key.id == *id && key.state == KeyState::Former) {
         if !args.force {
             is_over(ring, key, now)?;
         }
         let store = Store::new(&place.client, &place.tables, &place.keys, Lifetimes::default());
-        let users = users(&store, ring, now).await?.get(id).copied().unwrap_or_default();
+        let mut users = users(&store, ring, now).await?.get(id).copied().unwrap_or_default();
+        if ring == RingName::Pepper && users > 0 {
+            let left = peppered(&store, id).await?;
+            for user in left.iter().filter(|_| args.disable_those_left) {
+                disabled += u64::from(disable(&store, *user, now).await?);
+            }
+            // Whoever signed in meanwhile needs it no more, and whose password is disabled never will.
+            users = if args.disable_those_left { peppered(&store, id).await? } else { left }.len() as u64;
+        }
         if users > 0 && !(args.force && may_be_lost(ring)) {
             let (what, then) = needed(ring);
             return Err(RetireError::InUse { id: id.clone(), users, what, then }.into());
@@ -84,12 +106,69 @@ async fn retired(place: &Place, args: &RetireKeyArgs) -> Result<ExitCode, Operat
         lost = users;
     }
     let left = source.change(ring, &Change::Retire(id.clone()), now).await?;
-    let retired = Retired { ring: ring.as_str(), id, lost };
+    let retired = Retired { ring: ring.as_str(), id, lost, disabled };
     report::write(args.report.json, &retired, || {
-        let lost = if lost > 0 { format!("; {lost} {} it", needed(ring).0) } else { String::new() };
-        format!("{} retired{lost}\n{}", id.as_str(), in_words(ring, &left))
+        let mut words = format!("{} retired", id.as_str());
+        if lost > 0 {
+            words.push_str(&format!("; {lost} {} it", needed(ring).0));
+        }
+        if disabled > 0 {
+            words.push_str(&format!("; {} disabled until a reset", report::count(disabled, "password")));
+        }
+        format!("{words}\n{}", in_words(ring, &left))
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Those whose password can only be verified with this pepper.
+async fn peppered(store: &Store, id: &KeyId) -> Result<Vec<UserId>, OperateError> {
+    let (mut users, mut from) = (Vec::new(), None);
+    loop {
+        let page = store.vaults(Segment { index: 0, total: 1 }, from).await.map_err(ReadError::from)?;
+        for vault in page.vaults.iter() {
+            if pepper(store, vault)? == *id && !snapshot(store, vault.user()).await?.password_disabled {
+                users.push(vault.user());
+            }
+        }
+        from = page.next;
+        if from.is_none() {
+            return Ok(users);
+        }
+    }
+}
+
+fn pepper(store: &Store, vault: &Vault) -> Result<KeyId, OperateError> {
+    let phc = store.verifier(vault).map_err(ReadError::from)?;
+    // Who cannot tell could be the one who needs it.
+    Ok(pepper_of(&phc).map_err(|error| RetireError::Unreadable(vault.user(), error))?)
+}
+
+async fn snapshot(store: &Store, user: UserId) -> Result<Account, OperateError> {
+    let folded = store.log.fold(user).await.map_err(ReadError::from)?.outcome.map_err(ReadError::from)?;
+    folded.user.account().cloned().ok_or_else(|| OperateError::NoUser(user.to_string()))
+}
+
+/// Disables a password as the count of guesses does when it is used up; not that of somebody who has signed in meanwhile:
+/// the count begins after that.
+async fn disable(store: &Store, user: UserId, now: DateTime<Utc>) -> Result<bool, OperateError> {
+    let account = snapshot(store, user).await?;
+    let Some(mut loaded) = store.load(user).await? else { return Ok(false) };
+    let intent = Intent {
+        command: Command::DisablePassword { attempt: account.last_success.saturating_add(MOST_FAILURES) },
+        id: CommandId::new(Uuid::from_bytes(random()?)),
+        at: now,
+        address: None,
+        agent: Some("annals keys retire".to_owned()),
+        enclosed: Enclosed::Nothing,
+    };
+    let executed = store.execute(&mut loaded, &intent).await;
+    Ok(executed.map_err(|error| RetireError::NotDisabled(user, error))?.version.is_some())
+}
+
+fn random() -> Result<[u8; 16], RetireError> {
+    let mut octets = [0; 16];
+    aws_lc_rs::rand::fill(&mut octets).map_err(|_| RetireError::NoRandomness)?;
+    Ok(octets)
 }
 
 /// Whether so much time has passed since the key's place was taken that it makes nothing any more, and that what it made
@@ -123,7 +202,10 @@ const fn needed(ring: RingName) -> (&'static str, &'static str) {
             "living sessions need",
             "they move on when they are refreshed, and end within 30 days; --force ends them now",
         ),
-        RingName::Pepper => ("verifiers need", "each moves on when its user signs in or sets a password"),
+        RingName::Pepper => (
+            "verifiers need",
+            "each moves on when its user signs in or sets a password; --disable-those-left disables their passwords",
+        ),
         RingName::OneTime | RingName::Signing => ("values need", "wait"),
     }
 }
@@ -145,11 +227,7 @@ async fn of_vaults(store: &Store, ring: RingName) -> Result<KeyUsers, OperateErr
         for vault in &page.vaults {
             let key = match ring {
                 RingName::Wrapping => vault.wrapped_with(),
-                RingName::Pepper => {
-                    let phc = store.verifier(vault).map_err(ReadError::from)?;
-                    // Who cannot tell could be the one who needs it.
-                    Some(pepper_of(&phc).map_err(|error| RetireError::Unreadable(vault.user(), error))?)
-                }
+                RingName::Pepper => Some(pepper(store, vault)?),
                 RingName::Verifiers
                 | RingName::Views
                 | RingName::Refresh

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use command_api::AuthorizerConfig;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use telemetry::Metrics;
+use telemetry::{Metrics, Settings};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -14,7 +14,10 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Error> {
-    let (tokens, clock) = AuthorizerConfig::read(|name| std::env::var(name).ok())?.start().await?;
+    let settings = Settings::default();
+    let config = AuthorizerConfig::read(|name| settings.get(name))?;
+    settings.all_known()?;
+    let (tokens, clock) = config.start().await?;
     let metrics = Metrics::of(lambda_runtime::Config::from_env().function_name);
     let (tokens, clock, metrics) = (&tokens, &clock, &metrics);
     run(service_fn(|event: LambdaEvent<_>| {

@@ -47,16 +47,15 @@ pub(super) fn answers(document: &mut OpenApi) {
 
 fn forbidden(is_secured: bool) -> Response {
     let problem: Content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    let mut response = ResponseBuilder::new()
-        .description(
-            "The token is not of this service; or the request came past the edge that stands before it.",
-        )
-        .content("application/problem+json", problem)
-        .build();
+    let description = if is_secured {
+        "The token is not of this service; or the request came past the edge that stands before it."
+    } else {
+        "The request came past the edge that stands before the service."
+    };
+    let mut response =
+        ResponseBuilder::new().description(description).content("application/problem+json", problem).build();
     if is_secured {
         says_the_gateway(&mut response);
-    } else {
-        response.description = "The request came past the edge that stands before the service.".to_owned();
     }
     response
 }
