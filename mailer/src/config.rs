@@ -1,9 +1,9 @@
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::BehaviorVersion;
 use chrono::{DateTime, Utc};
 use storage::keys::{KeySetting, KeySettingError, KeysError};
 use storage::one_time::OneTimeKeys;
 use storage::tables::MissingTables;
-use storage::{EventLog, MailClaims};
+use storage::{EventLog, MailClaims, Unavailable};
 use zeroize::Zeroizing;
 
 use crate::letterhead::{Letterhead, Links, NoLinks, NoSender, Sender};
@@ -60,7 +60,7 @@ pub enum ConfigError {
     Smtp(#[from] NoSmtpServer),
     /// The parameter that holds the server's address cannot be read.
     #[error("{SMTP}: there is no parameter {0}, or it cannot be read")]
-    Parameter(String, #[source] Option<Box<aws_sdk_ssm::Error>>),
+    Parameter(String, #[source] Unavailable),
     /// It is not said where the service keys are.
     #[error(transparent)]
     NoKeys(#[from] KeySettingError),
@@ -111,7 +111,10 @@ impl Config {
         let transport = match self.relay {
             Relay::Ses => Transport::Ses(Ses::new(&sdk)),
             Relay::Smtp(smtp) => Transport::Smtp(smtp),
-            Relay::Parameter(name) => Transport::Smtp(parameter(&sdk, name).await?.parse()?),
+            Relay::Parameter(name) => {
+                let text = storage::parameter(&sdk, &name).await.map(Zeroizing::new);
+                Transport::Smtp(text.map_err(|error| ConfigError::Parameter(name, error))?.parse()?)
+            }
         };
         let client = storage::client(&sdk);
         let log = EventLog::new(client.clone(), self.events, keys.wrapping);
@@ -119,15 +122,4 @@ impl Config {
         let tokens = OneTimeKeys::new(keys.deployment, keys.one_time);
         Ok(Mailer::new(log, claims, tokens, self.letterhead, transport))
     }
-}
-
-/// The value of a parameter.
-async fn parameter(sdk: &SdkConfig, name: String) -> Result<Zeroizing<String>, ConfigError> {
-    let store = aws_sdk_ssm::Client::new(sdk);
-    let answer = match store.get_parameters().names(&name).with_decryption(true).send().await {
-        Ok(answer) => answer,
-        Err(error) => return Err(ConfigError::Parameter(name, Some(Box::new(error.into())))),
-    };
-    let value = answer.parameters.unwrap_or_default().pop().and_then(|parameter| parameter.value);
-    value.map(Zeroizing::new).ok_or(ConfigError::Parameter(name, None))
 }

@@ -13,7 +13,12 @@ pub(crate) enum Call<'a> {
     Verify(Occasion, Proof<'a>),
     /// A link with which the password is reset, to the address by which it was asked for.
     Reset(Proof<'a>),
-    /// News to the address that the user has.
+    /// A link with which the user shows that the other address is theirs, to that address; and what stands for the one
+    /// before.
+    Confirm(Proof<'a>, &'a Email),
+    /// News to this address.
+    NoticeTo(Occasion, &'a Email),
+    /// News to the address that the user has, if they have one.
     Notice(Occasion),
 }
 
@@ -37,7 +42,24 @@ pub(crate) fn calls(event: &UserEvent, at: DateTime<Utc>) -> Vec<Call<'_>> {
         UserEvent::UserPasswordChanged { .. } => vec![Call::Notice(Occasion::PasswordChanged)],
         UserEvent::UserPasswordReset { .. } => vec![Call::Notice(Occasion::PasswordReset)],
         UserEvent::UserPasswordDisabled { .. } => vec![Call::Notice(Occasion::PasswordDisabled)],
-        UserEvent::UserSignedIn { .. }
+        UserEvent::UserRequestedEmailVerification { email, credential, ends } => {
+            let proof = Proof { email, credential: *credential, ends: *ends };
+            vec![Call::Verify(Occasion::VerificationRequested, proof)]
+        }
+        UserEvent::UserRequestedEmailChange { email, from, credential, ends } => {
+            let proof = Proof { email, credential: *credential, ends: *ends };
+            vec![Call::Confirm(proof, from), Call::NoticeTo(Occasion::AddressChangeRequested, from)]
+        }
+        UserEvent::UserEmailChanged { from, to: _ } => {
+            vec![Call::NoticeTo(Occasion::AddressChanged, from)]
+        }
+        UserEvent::AddressRegisteredAgain { email } => {
+            vec![Call::NoticeTo(Occasion::RegisteredAgain, email)]
+        }
+        // Of an address that was released the reader is somebody else by now.
+        UserEvent::UserAddressReleased { .. }
+        | UserEvent::UserVerifiedEmail { .. }
+        | UserEvent::UserSignedIn { .. }
         | UserEvent::UserRenamed { .. }
         | UserEvent::UserSignedOut { .. }
         | UserEvent::UserEndedSession { .. }
@@ -47,7 +69,7 @@ pub(crate) fn calls(event: &UserEvent, at: DateTime<Utc>) -> Vec<Call<'_>> {
 }
 
 impl Call<'_> {
-    /// The mail for a user who is this after the event's commit.
+    /// The mail for a user who is this after the event's commit; `None` if there is nobody to send it to.
     ///
     /// # Errors
     /// [`Unavailable`] when no token can be made.
@@ -56,22 +78,28 @@ impl Call<'_> {
         user: UserId,
         account: &Account,
         tokens: &OneTimeKeys,
-    ) -> Result<Errand, Unavailable> {
+    ) -> Result<Option<Errand>, Unavailable> {
         let with_link = |occasion, page, bound: &Bound<'_>, to: &Email, ends| {
             let token = tokens.make(user, bound, ends)?;
-            Ok(Errand { occasion, to: to.clone(), link: Some(Link { page, token, ends }) })
+            Ok(Some(Errand { occasion, to: to.clone(), link: Some(Link { page, token, ends }) }))
         };
-        Ok(match *self {
+        let news = |occasion, to: &Email| Errand { occasion, to: to.clone(), link: None };
+        match *self {
             Self::Verify(occasion, Proof { email, credential, ends }) => {
                 let bound = Bound::EmailVerification { email, credential };
-                return with_link(occasion, Page::Verify, &bound, email, ends);
+                with_link(occasion, Page::Verify, &bound, email, ends)
             }
             Self::Reset(Proof { email, credential, ends }) => {
                 let bound = Bound::PasswordReset { email, credential };
-                return with_link(Occasion::ResetRequested, Page::Reset, &bound, email, ends);
+                with_link(Occasion::ResetRequested, Page::Reset, &bound, email, ends)
             }
-            Self::Notice(occasion) => Errand { occasion, to: account.email.clone(), link: None },
-        })
+            Self::Confirm(Proof { email: to, credential, ends }, from) => {
+                let bound = Bound::EmailChange { from, to, credential };
+                with_link(Occasion::ConfirmationRequested, Page::Confirm, &bound, to, ends)
+            }
+            Self::NoticeTo(occasion, to) => Ok(Some(news(occasion, to))),
+            Self::Notice(occasion) => Ok(account.email.as_ref().map(|to| news(occasion, to))),
+        }
     }
 }
 
@@ -100,6 +128,16 @@ pub(crate) struct Link {
 pub(crate) enum Occasion {
     /// Somebody registered with the address.
     Registered,
+    /// The user asked for another mail to verify the address with.
+    VerificationRequested,
+    /// The user asked to have this address instead of the one before.
+    ConfirmationRequested,
+    /// The same, to the one before.
+    AddressChangeRequested,
+    /// The user has another address now; to the one before.
+    AddressChanged,
+    /// Somebody tried to register with the user's address.
+    RegisteredAgain,
     /// Somebody asked to reset the password.
     ResetRequested,
     /// The user, who knew the password, took another one.
@@ -117,6 +155,8 @@ pub(crate) enum Page {
     Verify,
     /// Where a password is reset.
     Reset,
+    /// Where another address is confirmed.
+    Confirm,
 }
 
 /// The words of a mail besides who, when and where from.
@@ -137,6 +177,39 @@ impl Occasion {
                 what: "Somebody registered an account with this e-mail address.",
                 otherwise: "If it was not you, you need not do anything: as long as nobody follows the link, the address \
                             is not confirmed.",
+            },
+            Self::VerificationRequested => Words {
+                subject: "Please confirm your e-mail address",
+                what: "You asked for another mail to confirm your e-mail address.",
+                otherwise: "If it was not you, you need not do anything: as long as nobody follows the link, the address \
+                            is not confirmed.",
+            },
+            Self::ConfirmationRequested => Words {
+                subject: "Please confirm your new e-mail address",
+                what: "Somebody asked to use this e-mail address for their account.",
+                otherwise: "If it was not you, you need not do anything: as long as nobody follows the link, the account \
+                            keeps the address that it has.",
+            },
+            Self::AddressChangeRequested => Words {
+                subject: "Your e-mail address is about to be changed",
+                what: "Somebody who is signed in to your account asked to use another e-mail address for it. It is changed \
+                       when the link in a mail to that address is followed.",
+                otherwise: "If it was not you, somebody else is signed in to your account: change your password at once, \
+                            which signs out all other devices and makes that link worthless.",
+            },
+            Self::AddressChanged => Words {
+                subject: "Your e-mail address was changed",
+                what: "Your account has another e-mail address now. This one is no longer good for signing in, and no more \
+                       mail about the account comes here.",
+                otherwise: "If it was not you, somebody else has taken your account over: turn to whoever runs the service \
+                            at once.",
+            },
+            Self::RegisteredAgain => Words {
+                subject: "You have an account already",
+                what: "Somebody tried to register an account with this e-mail address, which has one already. Nothing has \
+                       changed.",
+                otherwise: "If it was you, sign in instead, or set a new password with the link \"Forgot your password?\" of \
+                            the sign-in page. If it was not you, you need not do anything.",
             },
             Self::ResetRequested => Words {
                 subject: "Set a new password",
@@ -174,6 +247,7 @@ impl Page {
         match self {
             Self::Verify => "verify",
             Self::Reset => "reset",
+            Self::Confirm => "confirm",
         }
     }
 
@@ -182,6 +256,7 @@ impl Page {
         match self {
             Self::Verify => "Confirm the address",
             Self::Reset => "Set a new password",
+            Self::Confirm => "Confirm the new address",
         }
     }
 }

@@ -195,10 +195,15 @@ impl Mailer {
                 at: commit.at,
                 meta,
             };
-            match self.send(&errand, &matter, clock).await {
+            let fate = match &errand {
+                Some(errand) => self.send(errand, &matter, clock).await,
+                None => Ok(Fate::NobodyThere),
+            };
+            match fate {
                 Ok(Fate::Sent) => sent += 1,
                 Ok(Fate::Refused) => refused += 1,
                 Ok(Fate::Late) => late += 1,
+                Ok(Fate::NobodyThere) => {}
                 Err(error) => {
                     // Should this fail, the lease ends by itself.
                     if let Err(error) = self.claims.release(&claim).await {
@@ -264,6 +269,8 @@ enum Fate {
     Sent,
     Refused,
     Late,
+    /// The user has no address any more.
+    NobodyThere,
 }
 
 /// Says that a commit cannot be read, unless its user has been erased: that is no damage.

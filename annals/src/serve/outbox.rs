@@ -68,6 +68,7 @@ struct Landing {
 enum Landed {
     Verify,
     Reset,
+    Confirm,
 }
 
 /// The base of links in mails, where nothing else is said: pages that tell what would be there.
@@ -84,6 +85,7 @@ pub(super) fn routes(outbox: Outbox, address: SocketAddr) -> Router {
         .route("/outbox/style.css", get(style))
         .route("/outbox/verify", landing(Landed::Verify))
         .route("/outbox/reset", landing(Landed::Reset))
+        .route("/outbox/confirm", landing(Landed::Confirm))
         .route("/outbox/{id}", get(mail))
         .route("/outbox/{id}/html", get(html))
         .with_state(pages)
@@ -131,6 +133,7 @@ impl Pages {
         let landed = match page.rsplit('/').next()? {
             "verify" => Landed::Verify,
             "reset" => Landed::Reset,
+            "confirm" => Landed::Confirm,
             _ => return None,
         };
         Some(self.command(landed, token))
@@ -138,7 +141,7 @@ impl Pages {
 
     fn command(&self, landed: Landed, token: &str) -> String {
         let (path, more) = match landed {
-            Landed::Verify => ("/email/verify", ""),
+            Landed::Verify | Landed::Confirm => ("/email/verify", ""),
             Landed::Reset => ("/password/reset", ",\"password\":\"A NEW PASSWORD\""),
         };
         format!(

@@ -5,7 +5,11 @@ use serde_json::{Value, json};
 use storage::one_time::{Bound, OneTimeKeys, OneTimePurpose};
 use storage::tables::Tables;
 
+use mailer::Kept;
+
 use crate::ground::{ADA, Ground, LINKS, id, second};
+
+const OTHER: &str = "lovelace@example.com";
 
 fn email(address: &str) -> Email {
     Email::parse(address).unwrap()
@@ -66,59 +70,105 @@ async fn a_mail_has_the_head_of_one_that_no_person_wrote_and_passes_every_server
     assert!(body.lines().all(|line| line.len() <= 76), "{body}");
 }
 
-/// Every event after the first that calls for mail: about what, with a link to which page.
-fn calls() -> Vec<(Value, &'static str, Option<&'static str>)> {
+/// Every event after the first that calls for mail: to whom about what, with a link to which page.
+fn calls() -> Vec<(Value, Vec<(&'static str, &'static str, Option<&'static str>)>)> {
     let (credential, ends) = (id(), second(600).timestamp());
+    let asked = json!({"email": ADA, "credential": credential, "ends": ends});
+    let moving = json!({"email": OTHER, "from": ADA, "credential": credential, "ends": ends});
     let verified = json!({"credential": id(), "attempt": 1});
+    let moved = json!({"from": OTHER, "to": ADA});
     vec![
-        (
-            json!({"UserRequestedPasswordReset": {"email": ADA, "credential": credential, "ends": ends}}),
-            "Set a new password",
-            Some("reset"),
-        ),
+        (json!({"UserRequestedPasswordReset": asked}), vec![(ADA, "Set a new password", Some("reset"))]),
         (
             json!({"UserPasswordChanged": {"credential": credential, "password": verified}}),
-            "Your password was changed",
-            None,
+            vec![(ADA, "Your password was changed", None)],
         ),
         (
             json!({"UserPasswordReset": {"credential": credential, "base": 1}}),
-            "Your password was reset",
-            None,
+            vec![(ADA, "Your password was reset", None)],
         ),
-        (json!({"UserPasswordDisabled": {"attempt": 100}}), "Your password was disabled", None),
+        (json!({"UserPasswordDisabled": {"attempt": 100}}), vec![(ADA, "Your password was disabled", None)]),
+        (
+            json!({"UserRequestedEmailVerification": asked}),
+            vec![(ADA, "Please confirm your e-mail address", Some("verify"))],
+        ),
+        (
+            json!({"UserRequestedEmailChange": moving}),
+            vec![
+                (ADA, "Your e-mail address is about to be changed", None),
+                (OTHER, "Please confirm your new e-mail address", Some("confirm")),
+            ],
+        ),
+        (json!({"UserEmailChanged": moved}), vec![(OTHER, "Your e-mail address was changed", None)]),
+        (json!({"AddressRegisteredAgain": {"email": ADA}}), vec![(ADA, "You have an account already", None)]),
     ]
 }
 
 #[tokio::test]
 async fn each_event_that_concerns_a_user_is_told_them() {
-    for (event, subject, page) in calls() {
+    for (event, expected) in calls() {
         let ground = Ground::new().await;
         let user = ground.registered(ADA).await;
         let commit = ground.append(user, 2, std::slice::from_ref(&event)).await;
         assert!(ground.handle(&[commit], second(2)).await.batch_item_failures.is_empty(), "{event}");
-        let mail = ground.mail();
-        assert_eq!((mail.to.as_str(), mail.subject.as_str()), (ADA, subject), "{event}");
-        let linked = mail.link.as_deref().map(|link| link.split_once('#').unwrap().0.to_owned());
-        assert_eq!(linked, page.map(|page| format!("{LINKS}/{page}")), "{event}");
-        assert!(mail.text.contains("\nFrom: Firefox on Linux, at 192.0.2.7\n"), "{}", mail.text);
-        assert!(mail.html.contains("Firefox on Linux, at 192.0.2.7"), "{}", mail.html);
+        let mut mails = ground.mails();
+        mails.sort_by(|a, b| a.to.cmp(&b.to));
+        let page = |mail: &Kept| Some(mail.link.as_deref()?.split_once('#').unwrap().0.to_owned());
+        let told: Vec<_> =
+            mails.iter().map(|mail| (mail.to.as_str(), mail.subject.as_str(), page(mail))).collect();
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(to, subject, page)| (to, subject, page.map(|page| format!("{LINKS}/{page}"))))
+            .collect();
+        assert_eq!(told, expected, "{event}");
+        for mail in mails {
+            assert!(mail.text.contains("\nFrom: Firefox on Linux, at 192.0.2.7\n"), "{}", mail.text);
+            assert!(mail.html.contains("Firefox on Linux, at 192.0.2.7"), "{}", mail.html);
+        }
     }
+}
+
+#[tokio::test]
+async fn the_link_to_another_address_is_for_the_change_that_was_asked_for() {
+    let ground = Ground::new().await;
+    let user = ground.registered(ADA).await;
+    let credential = CredentialId::new(id());
+    let event = json!({"UserRequestedEmailChange":
+        {"email": OTHER, "from": ADA, "credential": credential, "ends": second(600).timestamp()}});
+    let commit = ground.append(user, 2, &[event]).await;
+    ground.handle(&[commit], second(2)).await;
+    let token = ground.mails().into_iter().find_map(|mail| mail.token).unwrap();
+    let token = tokens(&ground).parse(&token, OneTimePurpose::EmailChange).unwrap();
+    let bound = Bound::EmailChange { from: &email(ADA), to: &email(OTHER), credential };
+    assert!(tokens(&ground).binds(&token, &bound));
+}
+
+#[tokio::test]
+async fn whose_address_was_released_is_told_nothing_more() {
+    let ground = Ground::new().await;
+    let user = ground.registered(ADA).await;
+    let events =
+        [json!({"UserAddressReleased": {"email": ADA}}), json!({"UserPasswordDisabled": {"attempt": 100}})];
+    let commit = ground.append(user, 2, &events).await;
+    for _ in 0..2 {
+        assert!(ground.handle(&[commit], second(2)).await.batch_item_failures.is_empty());
+    }
+    assert_eq!(ground.mails(), []);
 }
 
 #[tokio::test]
 async fn a_link_to_reset_goes_to_the_address_and_is_for_the_verifier_that_the_event_names() {
     let ground = Ground::new().await;
     let user = ground.registered(ADA).await;
-    let (other, credential) = ("lovelace@example.com", CredentialId::new(id()));
+    let credential = CredentialId::new(id());
     let event = json!({"UserRequestedPasswordReset":
-        {"email": other, "credential": credential, "ends": second(600).timestamp()}});
+        {"email": OTHER, "credential": credential, "ends": second(600).timestamp()}});
     let commit = ground.append(user, 2, &[event]).await;
     ground.handle(&[commit], second(2)).await;
     let mail = ground.mail();
-    assert_eq!(mail.to, other);
+    assert_eq!(mail.to, OTHER);
     let token = tokens(&ground).parse(&mail.token.unwrap(), OneTimePurpose::PasswordReset).unwrap();
-    assert!(tokens(&ground).binds(&token, &Bound::PasswordReset { email: &email(other), credential }));
+    assert!(tokens(&ground).binds(&token, &Bound::PasswordReset { email: &email(OTHER), credential }));
 }
 
 #[tokio::test]
@@ -134,6 +184,7 @@ async fn what_is_ordinary_is_told_to_nobody() {
         json!({"UserEndedSession": {"session": session}}),
         json!({"UserEndedOtherSessions": {"ended": [session]}}),
         json!({"RefreshTokenReused": {"session": session}}),
+        json!({"UserVerifiedEmail": {"email": ADA}}),
     ];
     for (version, event) in (2..).zip(ordinary) {
         let commit = ground.append(user, version, std::slice::from_ref(&event)).await;
