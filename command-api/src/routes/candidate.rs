@@ -1,10 +1,10 @@
 use chrono::{DateTime, Utc};
-use domain::{CredentialId, Email, PresentedPassword, UserId};
-use storage::{Counted, Guessed, Loaded, Snapshot};
+use domain::{Command, CommandId, CredentialId, Email, MOST_FAILURES, PresentedPassword, UserId};
+use storage::{Counted, Enclosed, Guessed, Intent, Loaded, Snapshot};
 
-use crate::http::Problem;
+use crate::http::{Client, Problem};
 use crate::passwords::HashError;
-use crate::service::Service;
+use crate::service::{Service, new_id};
 
 /// Whoever presents a password: a user, or the decoy that stands in for an unknown address so that both take the same
 /// requests and the same hash.
@@ -12,6 +12,15 @@ pub(super) struct Candidate {
     pub user: UserId,
     pub loaded: Option<Loaded>,
     guessed: Guessed,
+}
+
+/// What the count of guesses says of an attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Attempt {
+    /// It is counted, with this number, and the password may be looked at.
+    Counted(u64),
+    /// As many have failed as may, up to the one of this number: no password is right until it is reset.
+    Exhausted(u64),
 }
 
 impl Candidate {
@@ -40,23 +49,27 @@ impl Candidate {
         Self { user, loaded: Some(loaded), guessed: Guessed::User(user) }
     }
 
-    /// Counts this attempt, before it is evaluated; its number. One count for every route that looks at a password.
+    /// Counts this attempt, before it is evaluated. One count for every route that looks at a password.
     ///
     /// The view may not know of the last success yet, and there may be another one meanwhile. So a refusal counts only
     /// once the log has been read to its end and has nothing new to say.
-    pub(super) async fn count(&mut self, service: &Service, now: DateTime<Utc>) -> Result<u64, Problem> {
+    pub(super) async fn count(&mut self, service: &Service, now: DateTime<Utc>) -> Result<Attempt, Problem> {
         let mut base = self.last_success();
         loop {
-            let wait = match service.store.guesses.count(&self.guessed, base, now).await? {
-                Counted::Attempt(number) => return Ok(number),
-                Counted::TooEarly { wait } => wait,
+            let refused = match service.store.guesses.count(&self.guessed, base, now).await? {
+                Counted::Attempt(number) => return Ok(Attempt::Counted(number)),
+                refused => refused,
             };
             self.read_to_the_end(service).await?;
-            if self.last_success() == base {
-                tracing::warn!(user = %self.user, "a password was not looked at: too early");
-                return Err(Problem::TooEarly(wait));
+            match refused {
+                _ if self.last_success() != base => base = self.last_success(),
+                Counted::Attempt(number) => return Ok(Attempt::Counted(number)),
+                Counted::Exhausted { attempts } => return Ok(Attempt::Exhausted(attempts)),
+                Counted::TooEarly { wait } => {
+                    tracing::warn!(user = %self.user, "a password was not looked at: too early");
+                    return Err(Problem::TooEarly(wait));
+                }
             }
-            base = self.last_success();
         }
     }
 
@@ -71,17 +84,74 @@ impl Candidate {
         Ok(())
     }
 
+    /// Whether the password is that of the user, as far as the count lets it be looked at. It takes a hash also where
+    /// none is.
+    pub(super) async fn passes(
+        &self,
+        service: &Service,
+        attempt: Attempt,
+        password: &PresentedPassword,
+    ) -> Result<bool, Problem> {
+        match attempt {
+            Attempt::Counted(_) if !self.is_disabled() => self.satisfied_by(service, password).await,
+            Attempt::Counted(_) | Attempt::Exhausted(_) => {
+                opens(service, self.user, password, service.passwords.decoy()).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Disables the password, if this attempt, which has failed, was the last that may; the event is appended once. Where
+    /// a process died between the count and the event, the next attempt makes up for it. For an address that nobody has,
+    /// the same is asked of the tables.
+    pub(super) async fn failed(
+        &mut self,
+        service: &Service,
+        client: &Client,
+        attempt: Attempt,
+        now: DateTime<Utc>,
+    ) -> Result<(), Problem> {
+        let attempt = match attempt {
+            Attempt::Counted(number) if number.saturating_sub(self.last_success()) < MOST_FAILURES => {
+                return Ok(());
+            }
+            Attempt::Counted(number) => {
+                self.read_to_the_end(service).await?;
+                if let (None, Guessed::Unknown(identifier)) = (&self.loaded, &self.guessed) {
+                    service.store.pretend_commit(identifier, now).await?;
+                }
+                number
+            }
+            Attempt::Exhausted(number) => number,
+        };
+        let Some(loaded) = &mut self.loaded else { return Ok(()) };
+        let intent = Intent {
+            command: Command::DisablePassword { attempt },
+            id: CommandId::new(new_id(now)?),
+            at: now,
+            address: client.address.clone(),
+            agent: client.agent.clone(),
+            enclosed: Enclosed::Nothing,
+        };
+        if service.store.execute(loaded, &intent).await?.version.is_some() {
+            tracing::warn!(user = %self.user, "too many attempts failed: the password is disabled");
+        }
+        Ok(())
+    }
+
+    /// Whether no password of the user is right until it is reset, as far as is known.
+    pub(super) fn is_disabled(&self) -> bool {
+        let account = self.loaded.as_ref().and_then(|loaded| loaded.snapshot().user.account());
+        account.is_some_and(|account| account.password_disabled)
+    }
+
     fn last_success(&self) -> u64 {
         let account = self.loaded.as_ref().and_then(|loaded| loaded.snapshot().user.account());
         account.map_or(0, |account| account.last_success)
     }
 
     /// Whether this is the password, by the vault as it was loaded.
-    pub(super) async fn satisfied_by(
-        &self,
-        service: &Service,
-        password: &PresentedPassword,
-    ) -> Result<bool, Problem> {
+    async fn satisfied_by(&self, service: &Service, password: &PresentedPassword) -> Result<bool, Problem> {
         match self.loaded.as_ref().and_then(Loaded::vault) {
             Some(vault) => opens(service, self.user, password, &service.store.verifier(vault)?).await,
             None => opens(service, self.user, password, service.passwords.decoy()).await,

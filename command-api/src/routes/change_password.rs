@@ -8,7 +8,7 @@ use storage::{Enclosed, ExecuteError, Intent, Loaded};
 use utoipa::ToSchema;
 
 use super::acting::acting;
-use super::candidate::{Candidate, verified_again};
+use super::candidate::{Attempt, Candidate, verified_again};
 use super::fresh::is_fresh;
 use crate::http::{Bearer, BodyProblems, Client, Fields, Invalid, Problem, ProblemBody, SessionProblems};
 use crate::passwords::{KnownWords, judge};
@@ -34,7 +34,8 @@ pub(crate) struct ChangePassword {
 ///
 /// The session must come of a sign-in in the last five minutes. A wrong current password is named like any other field
 /// that is not acceptable, and counts as a failed attempt to sign in: too many get 429 here as there. Whoever got 503,
-/// tries again and is told that the current password is wrong may find that the first try was carried out.
+/// tries again and is told that the current password is wrong may find that the first try was carried out. After 100
+/// failed attempts the current password is disabled, and not looked at here either, until it is reset by mail.
 // A wrong current password is a field to be mended, hence 422: with 401 clients would throw good tokens away, and with
 // 403 say that something is forbidden. The new password may be the current one. No rule is against it, the other
 // sessions end, and nothing is learnt that the current password did not tell.
@@ -72,8 +73,16 @@ pub(super) async fn change_password(
     may_be_set(&service, &mut loaded, &new).await?;
     let mut candidate = Candidate::signed_in(loaded);
     let attempt = candidate.count(&service, now).await?;
-    let good = candidate.satisfied_by(&service, &current).await?;
-    let Some(mut loaded) = candidate.loaded.filter(|_| good) else { return Err(wrong(bearer.user)) };
+    let good = candidate.passes(&service, attempt, &current).await?;
+    if !good {
+        let disabled = candidate.is_disabled();
+        candidate.failed(&service, &client, attempt, now).await?;
+        let looked_at = matches!(attempt, Attempt::Counted(_)) && !disabled;
+        return Err(if looked_at { wrong(bearer.user) } else { self::disabled(bearer.user) });
+    }
+    let (Some(mut loaded), Attempt::Counted(attempt)) = (candidate.loaded, attempt) else {
+        return Err(wrong(bearer.user));
+    };
 
     let mut salt = [0; 16];
     rand::fill(&mut salt)?;
@@ -104,6 +113,7 @@ pub(super) async fn change_password(
                 verified = verified_again(&service, &loaded, credential, &current).await?;
             }
             Err(ExecuteError::Rejected(Rejection::CredentialMismatch)) => return Err(wrong(bearer.user)),
+            Err(ExecuteError::Rejected(Rejection::PasswordDisabled)) => return Err(disabled(bearer.user)),
             Err(error) => return Err(error.into()),
         }
     }
@@ -113,7 +123,11 @@ pub(super) async fn change_password(
 
 /// Refuses a password that is easy to guess. What the user is called a view may not know yet, or no longer: who is
 /// refused was looked at in their log.
-async fn may_be_set(service: &Service, loaded: &mut Loaded, new: &NewPassword) -> Result<(), Problem> {
+pub(super) async fn may_be_set(
+    service: &Service,
+    loaded: &mut Loaded,
+    new: &NewPassword,
+) -> Result<(), Problem> {
     let judged = |loaded: &Loaded| {
         let account = loaded.snapshot().user.account();
         let email = account.and_then(|account| account.email.as_ref());
@@ -128,6 +142,13 @@ async fn may_be_set(service: &Service, loaded: &mut Loaded, new: &NewPassword) -
         let detail = guessable.to_string();
         Problem::Invalid(vec![Invalid { field: "new_password".to_owned(), detail }])
     })
+}
+
+/// Nobody is told more than the mail says that goes out when a password is disabled: they act in a session.
+fn disabled(user: domain::UserId) -> Problem {
+    tracing::info!(%user, "a change of password failed: the current one is disabled");
+    let detail = "is disabled after too many failed attempts, until it is reset by mail".to_owned();
+    Problem::Invalid(vec![Invalid { field: "current_password".to_owned(), detail }])
 }
 
 fn wrong(user: domain::UserId) -> Problem {

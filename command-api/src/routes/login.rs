@@ -9,7 +9,7 @@ use storage::{Enclosed, ExecuteError, Intent, Loaded, Vault};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use super::candidate::{Candidate, verified_again};
+use super::candidate::{Attempt, Candidate, verified_again};
 use crate::http::{BodyProblems, Client, Fields, Problem, ProblemBody, internal};
 use crate::service::{Service, Verification, new_id};
 use crate::tokens::{AccessClaims, LIFETIME_SECONDS};
@@ -99,13 +99,18 @@ pub(super) async fn login(
     let _place = service.passwords.place().ok_or_else(Problem::overloaded)?;
     let mut candidate = Candidate::find(&service, &email).await?;
     let attempt = candidate.count(&service, now).await?;
-    let good = candidate.satisfied_by(&service, &password).await?;
+    let good = candidate.passes(&service, attempt, &password).await?;
     let user = candidate.user;
-    if !good && service.verification == Verification::Required {
-        // As is done for whoever is right and unverified before they are refused.
-        candidate.read_to_the_end(&service).await?;
+    if !good {
+        candidate.failed(&service, &client, attempt, now).await?;
+        if service.verification == Verification::Required {
+            // As is done for whoever is right and unverified before they are refused.
+            candidate.read_to_the_end(&service).await?;
+        }
     }
-    let Some(mut loaded) = candidate.loaded.filter(|_| good) else { return Err(refused(user)) };
+    let (Some(mut loaded), Attempt::Counted(attempt)) = (candidate.loaded.filter(|_| good), attempt) else {
+        return Err(refused(user));
+    };
 
     let stronger = stronger(&service, &loaded, &password).await;
     let id = SessionId::new(new_id(now)?);

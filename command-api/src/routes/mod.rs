@@ -4,6 +4,7 @@ mod acting;
 mod candidate;
 mod change_email;
 mod change_password;
+mod forgot_password;
 mod fresh;
 mod login;
 mod logout;
@@ -14,6 +15,7 @@ mod refresh;
 mod register;
 mod register_unsaid;
 mod resend_verification;
+mod reset_password;
 mod sessions;
 mod verify_email;
 mod well_known;
@@ -40,6 +42,8 @@ pub fn router(service: Arc<Service>) -> Router {
         .routes(routes!(change_email::change_email))
         .routes(routes!(verify_email::verify_email))
         .routes(routes!(resend_verification::resend_verification))
+        .routes(routes!(forgot_password::forgot_password))
+        .routes(routes!(reset_password::reset_password))
         .routes(routes!(sessions::sessions, sessions::end_other_sessions))
         .routes(routes!(sessions::end_session))
         .routes(routes!(refresh::refresh))

@@ -73,7 +73,10 @@ pub(crate) struct Registered {
             headers(("Location" = String, description = "The profile, for whoever signs in as this user.")),
             links(("sign_in" = (operation_id = "login",
                 request_body = json!({"email": "$request.body#/email", "password": "$request.body#/password"}),
-                description = "The address and the password are good for a sign-in at once.")))),
+                description = "The address and the password are good for a sign-in at once.")),
+                 ("forget" = (operation_id = "forgot_password",
+                    request_body = json!({"email": "$request.body#/email"}),
+                    description = "A mail to the address, with which the password can be reset.")))),
         (status = 202, description = "Where addresses have to be verified, always this: if the address is free, a mail is \
             on its way to it, with which it can be verified; if not, whoever has it is told."),
         (status = 409, description = "The address is taken.", body = ProblemBody,

@@ -165,6 +165,19 @@ impl App {
         self.send(request.json(&json!({"current_password": current, "new_password": new}))).await
     }
 
+    pub async fn forgot(&self, email: &str) -> Answer {
+        self.post("/password/forgot", json!({ "email": email })).await
+    }
+
+    pub async fn reset(&self, token: &str, new: &str) -> Answer {
+        self.post("/password/reset", json!({"token": token, "new_password": new})).await
+    }
+
+    /// The token of the mail that the last request of this user for a reset called for: made as the mailer makes it.
+    pub async fn mailed(&self, user: &str) -> String {
+        self.mailed_for(user, OneTimePurpose::PasswordReset).await
+    }
+
     pub async fn delete(&self, path: &str, access_token: &str) -> Answer {
         self.send(self.request(Method::DELETE, path).bearer_auth(access_token)).await
     }
@@ -223,7 +236,7 @@ impl App {
     }
 
     /// The token in the last mail that a user's log has sent for this purpose, made as the mailer makes it.
-    pub async fn mailed(&self, user: &str, purpose: OneTimePurpose) -> String {
+    pub async fn mailed_for(&self, user: &str, purpose: OneTimePurpose) -> String {
         let user = user.parse().unwrap();
         let mut token = None;
         let visit = |commit: &storage::Commit| {

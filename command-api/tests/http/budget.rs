@@ -154,6 +154,41 @@ async fn a_change_of_password_is_three_requests_and_seven_units_and_two_for_ever
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_password_is_four_requests_known_or_not_whatever_the_view_knows() {
+    let app = App::start().await;
+    let user = app.register().await;
+    app.project(&user).await;
+    let requests = ["GetItem", "BatchGetItem", "Query", "TransactWriteItems"];
+    for email in [ADA, "nobody@example.com"] {
+        for _ in 0..4 {
+            took(app.taken(app.forgot(email)).await, 202, &requests, 4.0, 3.5);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_is_three_requests_and_four_units_and_two_for_every_session() {
+    let app = App::start().await;
+    let user = app.register().await;
+    let requests = ["BatchGetItem", "GetItem", "TransactWriteItems"];
+    for (sessions, units) in [(0, 4.0), (1, 6.0), (5, 14.0)] {
+        for _ in 0..sessions {
+            app.signed_in().await;
+        }
+        assert_eq!(app.forgot(ADA).await.status, StatusCode::ACCEPTED);
+        app.project(&user).await;
+        let token = app.mailed(&user).await;
+        took(app.taken(app.reset(&token, PASSWORD)).await, 204, &requests, units, 2.5);
+        app.project(&user).await;
+        // Spent: the log is asked.
+        took(app.taken(app.reset(&token, PASSWORD)).await, 400, &["BatchGetItem", "Query"], 0.0, 2.5);
+        app.pass(TimeDelta::minutes(10));
+        took(app.taken(app.reset(&token, PASSWORD)).await, 400, &[], 0.0, 0.0);
+    }
+    took(app.taken(app.reset("x", PASSWORD)).await, 400, &[], 0.0, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_listed_in_three_requests_and_ended_in_two_or_three() {
     let app = App::start().await;
     let user = app.register().await;
@@ -189,7 +224,7 @@ async fn to_verify_an_address_is_two_requests_and_to_ask_again_for_the_mail_four
         took(app.taken(app.post("/email/verify/resend", body)).await, 202, &resending, 4.0, 3.5);
     }
     app.project(&user).await;
-    let token = app.mailed(&user, OneTimePurpose::EmailVerification).await;
+    let token = app.mailed_for(&user, OneTimePurpose::EmailVerification).await;
     took(app.taken(app.verify(&token)).await, 204, &["BatchGetItem", "PutItem"], 1.0, 1.5);
     took(app.taken(app.verify("a.b.c.d")).await, 400, &[], 0.0, 0.0);
 }
@@ -203,7 +238,7 @@ async fn a_change_of_address_is_three_requests_and_its_confirmation_two() {
     let asking = ["BatchGetItem", "GetItem", "TransactWriteItems"];
     took(app.taken(app.change_email(&token, "augusta@example.com")).await, 202, &asking, 6.0, 3.5);
     app.project(&user).await;
-    let token = app.mailed(&user, OneTimePurpose::EmailChange).await;
+    let token = app.mailed_for(&user, OneTimePurpose::EmailChange).await;
     let confirming = ["BatchGetItem", "TransactWriteItems"];
     took(app.taken(app.verify(&token)).await, 204, &confirming, 6.0, 1.5);
 }
@@ -217,7 +252,7 @@ async fn where_addresses_have_to_be_verified_a_registration_is_four_requests_and
     took(app.taken(app.post("/register", body.clone())).await, 202, &registering, 6.0, 3.5);
     took(app.taken(app.post("/register", body)).await, 202, &registering, 6.0, 3.5);
     let user = app.owner(ADA).await.unwrap();
-    let token = app.mailed(&user, OneTimePurpose::EmailVerification).await;
+    let token = app.mailed_for(&user, OneTimePurpose::EmailVerification).await;
     assert_eq!(app.verify(&token).await.status, StatusCode::NO_CONTENT);
     app.project(&user).await;
     took(app.taken(app.login(PASSWORD)).await, 200, &LOGIN, 5.0, 2.5);

@@ -112,6 +112,8 @@ async fn the_document_lists_every_route_with_every_status() {
             "post /logout: 204 401 500 503",
             "post /me/email: 202 400 401 413 415 422 500 503",
             "post /me/password: 204 400 401 413 415 422 429 500 503",
+            "post /password/forgot: 202 400 413 415 422 500 503",
+            "post /password/reset: 204 400 413 415 422 500 503",
             "post /register: 201 202 400 409 413 415 422 500 503",
             "post /token/refresh: 200 400 413 415 422 500 503",
         ]
@@ -166,6 +168,7 @@ async fn the_links_of_the_document_lead_from_a_registration_to_the_sign_out() {
         "refresh to logout",
         "refresh to me",
         "refresh to refresh",
+        "register to forgot_password",
         "register to login",
     ];
     assert!(expected.iter().all(|link| links.contains(*link)), "{links:?}");
@@ -175,7 +178,7 @@ async fn the_links_of_the_document_lead_from_a_registration_to_the_sign_out() {
 async fn the_document_says_which_requests_are_taken() {
     let app = App::start().await;
     let document = public(&app, "/openapi.json").await;
-    for schema in ["Register", "Login", "Refresh"] {
+    for schema in ["Register", "Login", "Refresh", "ForgotPassword", "ResetPassword"] {
         let schema = &document["components"]["schemas"][schema];
         assert_eq!(schema["additionalProperties"], false, "unknown fields are refused: {schema}");
     }

@@ -21,6 +21,7 @@ const NAME: &str = "Markedname";
 const PASSWORD: &str = "markedpassword marked";
 const WRONG: &str = "markedguess marked";
 const NEW_PASSWORD: &str = "markedreplacement marked";
+const RESET_PASSWORD: &str = "markedreset marked";
 const KEY: &str = "markedkey";
 const AGENT: &str = "markedagent";
 
@@ -124,7 +125,7 @@ async fn story(app: &App) -> Vec<String> {
         assert_eq!(app.send(post("/email/verify/resend", json!({ "email": email }))).await.status, 202);
     }
     for purpose in [OneTimePurpose::EmailVerification, OneTimePurpose::EmailChange] {
-        let token = app.mailed(&owner, purpose).await;
+        let token = app.mailed_for(&owner, purpose).await;
         assert_eq!(app.send(post("/email/verify", json!({ "token": token }))).await.status, 204);
         app.send(post("/email/verify", json!({ "token": &token[1..] })))
             .await
@@ -136,6 +137,19 @@ async fn story(app: &App) -> Vec<String> {
     assert_eq!(app.delete("/me/sessions", &access).await.status, 204);
     assert_eq!(app.logout(&access).await.status, 204);
     tokens.extend(mailed);
+    for email in [MOVED, UNKNOWN].repeat(4) {
+        assert_eq!(app.send(post("/password/forgot", json!({"email": email}))).await.status, 202);
+    }
+    let user = app.owner(MOVED).await.unwrap();
+    let token = app.mailed(&user).await;
+    let reset = |token: &str, new: &str| {
+        app.send(post("/password/reset", json!({"token": token, "new_password": new})))
+    };
+    reset(&token, &RESET_PASSWORD[..11]).await.is_problem(422, "invalid");
+    reset(&token[..token.len() - 1], RESET_PASSWORD).await.is_problem(400, "invalid-token");
+    assert_eq!(reset(&token, RESET_PASSWORD).await.status, 204);
+    reset(&token, RESET_PASSWORD).await.is_problem(400, "invalid-token");
+    tokens.push(token);
     tokens
 }
 
@@ -172,6 +186,7 @@ async fn marked_secrets_show_in_no_log_line_no_table_and_no_answer_to_others() {
         NAME,
         PASSWORD,
         NEW_PASSWORD,
+        RESET_PASSWORD,
         WRONG,
         KEY,
         AGENT,
@@ -181,14 +196,14 @@ async fn marked_secrets_show_in_no_log_line_no_table_and_no_answer_to_others() {
     ];
     // What makes a token good is its last part; the others are an id, and claims.
     secrets.extend(tokens.iter().map(|token| token.rsplit('.').next().unwrap()));
-    // The readable part of a refresh token ends with its secret.
+    // The readable part of a refresh token ends with its secret, that of a one-time token with what it is bound to.
     secrets.extend(tokens.iter().filter(|token| !token.starts_with("ey")).map(|token| {
         let readable = token.rsplit('.').nth(1).unwrap();
         &readable[readable.len() - 40..]
     }));
 
     let log = lower(&lines.0.lock().unwrap());
-    assert!(log.contains("password changed"), "the log was captured");
+    assert!(log.contains("password changed") && log.contains("password reset"), "the log was captured");
     assert!(log.contains("signed in") && log.contains("not looked at: too early"), "the log was captured");
     let mut stored = Vec::new();
     for table in [&app.tables.events, &app.tables.identifiers, &app.tables.views, &app.tables.sessions] {
@@ -217,6 +232,11 @@ async fn no_answer_repeats_what_was_sent() {
         ("/login", json!({"email": WRONG, "password": PASSWORD, "x": WRONG})),
         ("/login", json!({"email": UNKNOWN, "password": PASSWORD})),
         ("/token/refresh", json!({"refresh_token": WRONG})),
+        ("/password/forgot", json!({"email": WRONG})),
+        ("/email/verify/resend", json!({"email": WRONG})),
+        ("/email/verify", json!({"token": WRONG})),
+        ("/password/reset", json!({"token": WRONG, "new_password": PASSWORD})),
+        ("/password/reset", json!({"token": WRONG, "new_password": &PASSWORD[..11]})),
     ] {
         let answer = app.post(path, body).await;
         assert!(answer.status.is_client_error());

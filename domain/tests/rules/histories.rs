@@ -185,7 +185,7 @@ fn live(steps: Vec<(Ask, i64)>) -> Vec<Commit> {
 fn histories() -> impl Strategy<Value = Vec<Commit>> {
     let at = prop_oneof![40 => 0..3_600_i64, 2 => -86_400..0_i64, 1 => 0..20 * 86_400_i64];
     let registers_first = prop_oneof![9 => Just(true), 1 => Just(false)];
-    (registers_first, proptest::collection::vec((asks(), at), 0..200)).prop_map(|(first, mut steps)| {
+    (registers_first, proptest::collection::vec((asks(), at), 0..280)).prop_map(|(first, mut steps)| {
         if first {
             steps.insert(0, (Ask::Register, 0));
         }

@@ -5,12 +5,15 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::UserId;
+use domain::{MOST_FAILURES, UserId};
 
-use crate::error::{Broken, Unavailable};
+use crate::error::{Broken, ReadError, Unavailable};
 use crate::identifiers::Identifier;
 use crate::items::{Item, n, number, s};
+use crate::log::key;
 
+/// The sort key of a count.
+const SORT_KEY: &str = "guesses";
 /// So many consecutive failures cost nothing; from then on there is a wait.
 const FREE: u64 = 5;
 /// The wait after the first of the failures that cost; it doubles with each one more.
@@ -19,8 +22,8 @@ const FIRST_WAIT: TimeDelta = TimeDelta::seconds(1);
 const LONGEST_WAIT: TimeDelta = TimeDelta::minutes(15);
 /// The number of waits from the first to the longest: 1 s, 2 s, 4 s, … 512 s, 900 s.
 const WAITS: u32 = 11;
-/// No user fails so often between two successes: at the longest wait it takes 100,000 years. A count further from
-/// the last success than this was not made by counting.
+/// Far more than anybody can fail between two successes. A count further from the last success than this was not made by
+/// counting.
 const MOST: u64 = 1 << 32;
 /// The clocks of two functions do not differ by more.
 const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(1);
@@ -55,6 +58,11 @@ pub enum Counted {
         /// How long until the next may come.
         wait: TimeDelta,
     },
+    /// As many have failed as may: it was not counted, and is not to be evaluated, whenever it comes.
+    Exhausted {
+        /// The number of the last attempt that was counted.
+        attempts: u64,
+    },
 }
 
 /// Why an attempt could not be counted.
@@ -85,10 +93,12 @@ impl Guesses {
     }
 
     /// Counts an attempt before it is evaluated, unless it comes too early after the failures since attempt `base`,
-    /// the last that succeeded. Exact whatever is asked at once: the rule is the condition of the write.
+    /// the last that succeeded, or [`MOST_FAILURES`] have failed since. Exact whatever is asked at once: the rule is the
+    /// condition of the write.
     ///
     /// A count that lies before `base`, far beyond it or in the future was not made by counting. It starts again from
-    /// `base`, so that nothing made up gets into the log with the next success, and nobody is locked out by it.
+    /// `base`, so that nothing made up gets into the log with the next success. One that somebody without service keys
+    /// has put a little beyond what may fail lets nobody in until a reset, which mends it.
     ///
     /// Sent once. A second try by the SDK could count one attempt twice.
     pub async fn count(
@@ -102,6 +112,9 @@ impl Guesses {
                 Added::As(number) => return Ok(Counted::Attempt(number)),
                 Added::Refused(found) => found,
             };
+            if let Some(attempts) = exhausted(&refused, base) {
+                return Ok(Counted::Exhausted { attempts });
+            }
             if let Some(wait) = wait_for(&refused, base, now) {
                 return Ok(Counted::TooEarly { wait });
             }
@@ -113,6 +126,21 @@ impl Guesses {
         Err(Unavailable::because("the count of guesses keeps changing").into())
     }
 
+    /// The number of the last attempt of a user that was counted, read consistently; `base`, the last that succeeded, if
+    /// none was since, or what lies there was not made by counting.
+    pub async fn counted(&self, user: UserId, base: u64) -> Result<u64, ReadError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key(user, SORT_KEY)))
+            .consistent_read(true)
+            .send()
+            .await?;
+        let attempts = answer.item.as_ref().and_then(|found| number(found, "attempts").ok());
+        Ok(attempts.filter(|attempts| (base..=base.saturating_add(MOST)).contains(attempts)).unwrap_or(base))
+    }
+
     /// Adds one, if the rule lets it.
     async fn add(&self, guessed: &Guessed, base: u64, now: DateTime<Utc>) -> Result<Added, CountError> {
         // A count that was lost starts again from the last success: from zero, all guesses up to it would be free.
@@ -120,7 +148,7 @@ impl Guesses {
             .update(guessed, now, "#attempts = if_not_exists(#attempts, :base) + :one")
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":base", n(base))
-            .expression_attribute_values(":most", n(base.saturating_add(MOST)))
+            .expression_attribute_values(":last_but_one", n(base.saturating_add(MOST_FAILURES - 1)))
             .expression_attribute_values(":free", n(base.saturating_add(FREE)))
             .expression_attribute_values(":soon", n((now + CLOCK_SKEW).timestamp_millis()));
         // So many attempts are let through at once, or that many if the last was long enough ago, …
@@ -141,7 +169,7 @@ impl Guesses {
         let allowed = allowed.join(" OR ");
         let condition = format!(
             "attribute_not_exists(#attempts) OR \
-             (#attempts BETWEEN :base AND :most AND #last <= :soon AND ({allowed}))"
+             (#attempts BETWEEN :base AND :last_but_one AND #last <= :soon AND ({allowed}))"
         );
         sent(request.condition_expression(condition)).await
     }
@@ -190,7 +218,7 @@ impl Guesses {
             .update_item()
             .table_name(&self.table)
             .key("user", s(partition))
-            .key("item", s("guesses"))
+            .key("item", s(SORT_KEY))
             .expression_attribute_names("#attempts", "attempts")
             .expression_attribute_names("#last", "last")
             .expression_attribute_values(":now", n(now.timestamp_millis()))
@@ -225,6 +253,13 @@ async fn sent(request: UpdateItemFluentBuilder) -> Result<Added, CountError> {
             _ => Err(CountError::Unavailable(error.into())),
         },
     }
+}
+
+/// The number of the last attempt that was counted, if as many have failed as may.
+fn exhausted(found: &Item, base: u64) -> Option<u64> {
+    let attempts: u64 = number(found, "attempts").ok()?;
+    let failures = attempts.checked_sub(base)?;
+    (MOST_FAILURES..=MOST).contains(&failures).then_some(attempts)
 }
 
 /// How long a count that refused an attempt asks to wait; `None` if it was not made by counting.

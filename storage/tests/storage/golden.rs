@@ -8,10 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use domain::{CredentialId, Email, SessionId, UserEvent, UserId, VerifiedPassword, Version};
+use domain::{Command, CredentialId, Email, FOLD, SessionId, UserEvent, UserId, VerifiedPassword, Version};
 use serde_json::{Value, json};
 use storage::keys::ServiceKeys;
-use storage::{Broken, Counted, Guessed, Lifetimes, Metadata, Parked, Recorded, Rotation, View};
+use storage::{
+    Broken, Counted, Enclosed, Guessed, Lifetimes, Metadata, Parked, Pretended, Recorded, Rotation, Snapshot,
+    View,
+};
 use uuid::Uuid;
 
 use crate::fixture::{Item, PHC, Person, World, noon, octets, second, text};
@@ -33,10 +36,14 @@ struct Then {
     clients: bool,
     /// Whether an erased user is there.
     erased: bool,
+    /// The number of the folding code that made the views.
+    fold: u32,
+    /// Whether mails are counted.
+    mails: bool,
 }
 
 /// Everything that was ever stored, the newest last.
-const EVER: [Then; 3] = [
+const EVER: [Then; 4] = [
     // The first day.
     Then {
         items: include_str!("../golden/items-1.json"),
@@ -45,6 +52,8 @@ const EVER: [Then; 3] = [
         parked: false,
         clients: false,
         erased: false,
+        fold: 1,
+        mails: false,
     },
     // A sign-in records the verified password as one value. Parked users and a session never refreshed are there, too.
     Then {
@@ -54,6 +63,8 @@ const EVER: [Then; 3] = [
         parked: true,
         clients: false,
         erased: false,
+        fold: 1,
+        mails: false,
     },
     // Marks are counted, a session's row has `client`, and there is a tombstone.
     Then {
@@ -63,6 +74,19 @@ const EVER: [Then; 3] = [
         parked: true,
         clients: true,
         erased: true,
+        fold: 1,
+        mails: false,
+    },
+    // Views of another fold number, and the mails that were asked for, by somebody and by nobody.
+    Then {
+        items: include_str!("../golden/items-4.json"),
+        token: include_str!("../golden/refresh-token-4.txt"),
+        commits: 3,
+        parked: true,
+        clients: true,
+        erased: true,
+        fold: 2,
+        mails: true,
     },
 ];
 
@@ -77,7 +101,7 @@ fn bob() -> Person {
     person(0xb0b, "bob@example.com")
 }
 
-/// Parked with a view.
+/// Parked with a view, after a reset was asked for.
 fn eve() -> Person {
     person(0xe5e, "eve@example.com")
 }
@@ -102,7 +126,7 @@ fn keys() -> ServiceKeys {
 }
 
 /// The story whose traces the golden items are: registered, signed in twice, refreshed once, guessed at, projected; and
-/// two who are parked. The token is that of the session that was refreshed.
+/// two who are parked, one of whom forgot the password, as did nobody. The token is that of the session that was refreshed.
 async fn story(world: &World) -> String {
     let ada = ada();
     let mut loaded = storage::Loaded::unborn(ada.user).unwrap();
@@ -114,16 +138,21 @@ async fn story(world: &World) -> String {
     let another = world.store.sessions.begin(ada.user, session(1), None, noon()).unwrap();
     world.store.execute(&mut loaded, &crate::fixture::sign_in(&ada, 2, &another)).await.unwrap();
     world.project(&ada).await;
-    for (person, version) in [(bob(), Version::NONE), (eve(), Version::new(1))] {
+    for (person, version) in [(bob(), Version::NONE), (eve(), Version::new(2))] {
         let mut loaded = storage::Loaded::unborn(person.user).unwrap();
         world.store.execute(&mut loaded, &crate::fixture::registration(&person)).await.unwrap();
         if version > Version::NONE {
+            let (email, ends) = (person.email.clone(), second(600));
+            let asked =
+                crate::fixture::intent(Command::RequestPasswordReset { email, ends }, Enclosed::Nothing);
+            world.store.execute(&mut loaded, &asked).await.unwrap();
             world.project(&person).await;
         }
         world.store.views.park(person.user, version, &Broken::NoVault, noon()).await.unwrap();
     }
     world.store.log.bury(ida().user, noon()).await.unwrap();
     let nobody = world.store.identifiers.key.email(&Email::parse("nobody@example.com").unwrap());
+    world.store.pretend_mail(&nobody, noon()).await.unwrap();
     for guessed in [Guessed::User(ada.user), Guessed::Unknown(nobody)] {
         world.store.guesses.count(&guessed, 0, noon()).await.unwrap();
     }
@@ -245,16 +274,27 @@ async fn is_still_read(then: &Then) {
         assert_eq!((meta.command.as_str(), meta.address.as_deref()), ("SignIn", Some("192.0.2.1")));
     }
     let folded = world.fold(&ada).await.unwrap();
-    assert_eq!(world.store.views.read(ada.user).await.unwrap(), View::Of(folded));
+    // A view of another fold is no snapshot, and its reader goes to the log.
+    let shown = |folded: Snapshot| match folded.head.version {
+        version if then.fold != FOLD => View::Foreign { version, fold: then.fold },
+        _ => View::Of(folded),
+    };
+    let read = if then.fold == FOLD { Version::new(then.commits) } else { Version::NONE };
+    assert_eq!(world.store.views.read(ada.user).await.unwrap(), shown(folded));
     for number in 0..u128::from(then.commits) - 1 {
         let acting = Some((session(number), second(2)));
         let (loaded, live) = world.store.load_acting(ada.user, acting).await.unwrap().unwrap();
-        assert_eq!(loaded.snapshot().head.version, Version::new(then.commits));
+        assert_eq!(loaded.snapshot().head.version, read);
         let vault = loaded.vault().unwrap();
         assert_eq!((vault.credential, world.store.verifier(vault).unwrap().as_str()), (ada.credential, PHC));
         assert_eq!(live.map(|live| live.auth_time.timestamp()), Some(noon().timestamp()));
     }
     let nobody = world.store.identifiers.key.email(&Email::parse("nobody@example.com").unwrap());
+    if then.mails {
+        for expected in [Pretended::Sent, Pretended::Sent, Pretended::TooManyMails] {
+            assert_eq!(world.store.pretend_mail(&nobody, second(1)).await.unwrap(), expected);
+        }
+    }
     for guessed in [Guessed::User(ada.user), Guessed::Unknown(nobody)] {
         let counted = world.store.guesses.count(&guessed, 0, second(1)).await.unwrap();
         assert_eq!(counted, Counted::Attempt(2));
@@ -264,7 +304,7 @@ async fn is_still_read(then: &Then) {
         let mark = Parked { since: "2100-11-22T12:00:00.250Z".into(), reason: "no-vault".into() };
         assert!(views.iter().all(|view| view.parked.as_ref() == Some(&mark)), "{views:?}");
         assert!(matches!(views[0].view, View::Foreign { version: Version::NONE, .. }));
-        assert_eq!(views[1].view, View::Of(world.fold(&eve()).await.unwrap()));
+        assert_eq!(views[1].view, shown(world.fold(&eve()).await.unwrap()));
     }
     let listed = world.store.sessions.alive(ada.user, &[session(0)], second(2)).await.unwrap();
     assert_eq!(listed[0].agent.as_deref(), then.clients.then_some("browser"));
@@ -294,7 +334,7 @@ async fn what_is_stored_today_has_the_form_of_the_newest_golden_items() {
     );
     assert_eq!(now, newest, "another form: put it into a new file");
     let kinds: BTreeSet<_> = newest.iter().map(|(kind, _)| kind).collect();
-    assert_eq!(kinds.len(), 7, "one of each kind: {kinds:?}");
+    assert_eq!(kinds.len(), 10, "one of each kind: {kinds:?}");
     // What follows from keys alone is the same, octet for octet.
     let identifiers =
         |items: &[Value]| items.iter().map(|item| item["identifier"].clone()).collect::<Vec<_>>();

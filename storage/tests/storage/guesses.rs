@@ -53,7 +53,7 @@ async fn the_limit_is_exact_however_many_guess_at_once() {
             .iter()
             .filter_map(|counted| match counted {
                 Counted::Attempt(number) => Some(*number),
-                Counted::TooEarly { .. } => None,
+                Counted::TooEarly { .. } | Counted::Exhausted { .. } => None,
             })
             .collect();
         numbers.sort_unstable();
@@ -79,6 +79,76 @@ async fn a_success_moves_the_base_and_five_attempts_are_free_again() {
     assert_eq!(count(&world, &ada, 6, second(1)).await, too_early(1_000));
     // Whoever knows an older base only is refused for longer, and asks the log before they say so.
     assert_eq!(count(&world, &ada, 0, second(1)).await, too_early(64_000));
+}
+
+/// Fails until so many are counted, each as soon as it may come; the time of the last.
+async fn fail_until(world: &World, guessed: &Guessed, base: u64, most: u64) -> DateTime<Utc> {
+    let mut now = second(0);
+    loop {
+        match count(world, guessed, base, now).await {
+            Counted::Attempt(number) if number == most => return now,
+            Counted::Attempt(_) => {}
+            Counted::TooEarly { wait } => now += wait,
+            Counted::Exhausted { attempts } => panic!("exhausted after {attempts}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_attempts_are_counted_and_no_more_whenever_they_come() {
+    let world = World::start().await;
+    let nobody = world.store.identifiers.key.email(&domain::Email::parse("nobody@example.com").unwrap());
+    for (guessed, base) in [(somebody(), 0), (Guessed::Unknown(nobody), 0)] {
+        let last = fail_until(&world, &guessed, base, 100).await;
+        let exhausted = Counted::Exhausted { attempts: 100 };
+        // Neither a wait nor a refusal changes it.
+        for later in [TimeDelta::zero(), TimeDelta::minutes(15), TimeDelta::days(3_000), TimeDelta::zero()] {
+            assert_eq!(count(&world, &guessed, base, last + later).await, exhausted);
+        }
+        // A success moves the base, and so does a reset.
+        assert_eq!(
+            count(&world, &guessed, 1, last).await,
+            Counted::TooEarly { wait: TimeDelta::minutes(15) }
+        );
+        assert_eq!(count(&world, &guessed, 100, last).await, Counted::Attempt(101));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_fifty_attempts_at_once_no_more_are_counted_than_may_fail() {
+    let world = World::start().await;
+    let ada = somebody();
+    let Guessed::User(user) = ada else { panic!() };
+    let now = fail_until(&world, &ada, 0, 99).await + TimeDelta::minutes(15);
+    let counted = join_all((0..50).map(|_| count(&world, &ada, 0, now))).await;
+    let attempts: Vec<&Counted> =
+        counted.iter().filter(|counted| matches!(counted, Counted::Attempt(_))).collect();
+    assert_eq!(attempts, [&Counted::Attempt(100)]);
+    let exhausted = Counted::Exhausted { attempts: 100 };
+    assert_eq!(counted.iter().filter(|counted| **counted == exhausted).count(), 49);
+    assert_eq!(world.store.guesses.counted(user, 0).await.unwrap(), 100);
+}
+
+#[tokio::test]
+async fn a_reset_starts_from_what_was_counted_and_from_nothing_made_up() {
+    let world = World::start().await;
+    let ada = somebody();
+    let Guessed::User(user) = ada else { panic!() };
+    let counted = async |base| world.store.guesses.counted(user, base).await.unwrap();
+    assert_eq!(counted(7).await, 7, "none since the last success");
+    for attempt in 8..=10 {
+        assert_eq!(count(&world, &ada, 7, second(0)).await, Counted::Attempt(attempt));
+    }
+    assert_eq!((counted(7).await, counted(10).await, counted(11).await), (10, 10, 11));
+    let made_up = row(&world, &user.to_string()).await;
+    for attempts in [
+        aws_sdk_dynamodb::types::AttributeValue::N(u64::MAX.to_string()),
+        aws_sdk_dynamodb::types::AttributeValue::N("-1".to_owned()),
+        text("10"),
+    ] {
+        world.patch(&world.tables.sessions, made_up.clone(), "attempts", Some(attempts)).await;
+        assert_eq!(counted(7).await, 7);
+    }
 }
 
 #[tokio::test]
