@@ -1,6 +1,6 @@
 //! Addresses that change hands: each by one transaction, whatever becomes of its answer and whoever writes meanwhile.
 
-use chrono::TimeDelta;
+use chrono::{SubsecRound as _, TimeDelta};
 use domain::{Command, EmailChange, Rejection, Version};
 use storage::{Enclosed, ExecuteError, Guessed, Intent, Loaded};
 use testkit::Fault;
@@ -116,7 +116,7 @@ async fn another_address_is_taken_once_whatever_becomes_of_the_answer() {
         let ada = world.register("ada@example.com").await;
         let session = world.sign_in(&ada, 1).await;
         let there = somebody("augusta@example.com");
-        let ends = noon() + TimeDelta::hours(24);
+        let ends = (noon() + TimeDelta::hours(24)).trunc_subsecs(0);
         let command = Command::RequestEmailChange { session: session.id, email: there.email.clone(), ends };
         let to = Guessed::Unknown(world.store.identifiers.key.email(&there.email));
         let asking = intent(command, Enclosed::MailElsewhere { acting: session.id, to });
