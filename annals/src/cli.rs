@@ -476,7 +476,7 @@ fn segment(text: &str) -> Result<Segment, String> {
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
-    use super::{Cli, Command, endpoint, ring, segment, time};
+    use super::{Cli, Command, Verification, endpoint, ring, segment, time};
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -491,6 +491,14 @@ mod tests {
         assert!(matches!(cli.command, Some(Command::Serve(args)) if args.memory));
         assert!(Cli::try_parse_from(["annals", "--memory", "--data", "x"]).is_err());
         assert!(Cli::try_parse_from(["annals", "--argon2", "m=1"]).is_err());
+    }
+
+    #[test]
+    fn addresses_have_to_be_verified_where_it_is_said() {
+        let said = |args: &[&str]| Cli::try_parse_from(args).map(|cli| cli.serve.verification);
+        assert_eq!(said(&["annals"]).unwrap(), Verification::Optional);
+        assert_eq!(said(&["annals", "--verification", "required"]).unwrap(), Verification::Required);
+        assert!(said(&["annals", "--verification", "perhaps"]).is_err());
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(crate) struct Registered {
             links(("sign_in" = (operation_id = "login",
                 request_body = json!({"email": "$request.body#/email", "password": "$request.body#/password"}),
                 description = "The address and the password are good for a sign-in at once.")),
-                ("forget" = (operation_id = "forgot_password",
+                 ("forget" = (operation_id = "forgot_password",
                     request_body = json!({"email": "$request.body#/email"}),
                     description = "A mail to the address, with which the password can be reset.")))),
         (status = 202, description = "Where addresses have to be verified, always this: if the address is free, a mail is \

@@ -58,6 +58,7 @@ async fn whoever_brings_no_bearer_token_is_asked_for_one() {
     for (method, route) in [
         (Method::GET, "/me"),
         (Method::PATCH, "/me"),
+        (Method::POST, "/me/email"),
         (Method::POST, "/me/password"),
         (Method::GET, "/me/sessions"),
         (Method::DELETE, "/me/sessions"),

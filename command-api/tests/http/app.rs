@@ -216,18 +216,7 @@ impl App {
 
     /// The token of the mail that the last request of this user for a reset called for: made as the mailer makes it.
     pub async fn mailed(&self, user: &str) -> String {
-        let user = user.parse().unwrap();
-        let mut token = None;
-        let visit = |commit: &storage::Commit| {
-            for recorded in &commit.events {
-                if let UserEvent::UserRequestedPasswordReset { email, credential, ends } = &recorded.event {
-                    let bound = Bound::PasswordReset { email, credential: *credential };
-                    token = Some(self.store.one_time.make(user, &bound, *ends).unwrap().to_string());
-                }
-            }
-        };
-        self.store.log.history(user, visit).await.unwrap();
-        token.unwrap_or_else(|| panic!("{user} asked for no reset"))
+        self.mailed_for(user, OneTimePurpose::PasswordReset).await
     }
 
     pub async fn delete(&self, path: &str, access_token: &str) -> Answer {
@@ -288,7 +277,7 @@ impl App {
     }
 
     /// The token in the last mail that a user's log has sent for this purpose, made as the mailer makes it.
-    pub async fn mailed(&self, user: &str, purpose: OneTimePurpose) -> String {
+    pub async fn mailed_for(&self, user: &str, purpose: OneTimePurpose) -> String {
         let user = user.parse().unwrap();
         let mut token = None;
         let visit = |commit: &storage::Commit| {

@@ -224,7 +224,7 @@ async fn to_verify_an_address_is_two_requests_and_to_ask_again_for_the_mail_four
         took(app.taken(app.post("/email/verify/resend", body)).await, 202, &resending, 4.0, 3.5);
     }
     app.project(&user).await;
-    let token = app.mailed(&user, OneTimePurpose::EmailVerification).await;
+    let token = app.mailed_for(&user, OneTimePurpose::EmailVerification).await;
     took(app.taken(app.verify(&token)).await, 204, &["BatchGetItem", "PutItem"], 1.0, 1.5);
     took(app.taken(app.verify("a.b.c.d")).await, 400, &[], 0.0, 0.0);
 }
@@ -238,7 +238,7 @@ async fn a_change_of_address_is_three_requests_and_its_confirmation_two() {
     let asking = ["BatchGetItem", "GetItem", "TransactWriteItems"];
     took(app.taken(app.change_email(&token, "augusta@example.com")).await, 202, &asking, 6.0, 3.5);
     app.project(&user).await;
-    let token = app.mailed(&user, OneTimePurpose::EmailChange).await;
+    let token = app.mailed_for(&user, OneTimePurpose::EmailChange).await;
     let confirming = ["BatchGetItem", "TransactWriteItems"];
     took(app.taken(app.verify(&token)).await, 204, &confirming, 6.0, 1.5);
 }
@@ -252,7 +252,7 @@ async fn where_addresses_have_to_be_verified_a_registration_is_four_requests_and
     took(app.taken(app.post("/register", body.clone())).await, 202, &registering, 6.0, 3.5);
     took(app.taken(app.post("/register", body)).await, 202, &registering, 6.0, 3.5);
     let user = app.owner(ADA).await.unwrap();
-    let token = app.mailed(&user, OneTimePurpose::EmailVerification).await;
+    let token = app.mailed_for(&user, OneTimePurpose::EmailVerification).await;
     assert_eq!(app.verify(&token).await.status, StatusCode::NO_CONTENT);
     app.project(&user).await;
     took(app.taken(app.login(PASSWORD)).await, 200, &LOGIN, 5.0, 2.5);

@@ -23,7 +23,7 @@ async fn access(app: &App, email: &str) -> String {
 async fn asked(app: &App, user: &str, from: &str, to: &str) -> String {
     let access = access(app, from).await;
     assert_eq!(app.change_email(&access, to).await.status, 202);
-    app.mailed(user, EmailChange).await
+    app.mailed_for(user, EmailChange).await
 }
 
 /// The addresses that users have by their logs, each with its owner: and the identifiers say the same.
@@ -142,7 +142,7 @@ async fn a_taken_address_is_told_only_to_whoever_reads_its_mail() {
 async fn a_change_voids_whatever_was_mailed_to_the_old_address() {
     let app = App::start().await;
     let user = app.register().await;
-    let verification = app.mailed(&user, EmailVerification).await;
+    let verification = app.mailed_for(&user, EmailVerification).await;
     let first = asked(&app, &user, ADA, BOB).await;
     app.pass(TimeDelta::seconds(1));
     let again = asked(&app, &user, ADA, BOB).await;

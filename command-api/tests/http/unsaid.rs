@@ -31,7 +31,7 @@ async fn registered(app: &App, email: &str) -> String {
 
 async fn verified(app: &App, email: &str) -> String {
     let user = registered(app, email).await;
-    assert_eq!(app.verify(&app.mailed(&user, EmailVerification).await).await.status, 204);
+    assert_eq!(app.verify(&app.mailed_for(&user, EmailVerification).await).await.status, 204);
     user
 }
 
@@ -100,7 +100,7 @@ async fn who_has_verified_signs_in_though_the_view_does_not_know_it_yet() {
     let user = registered(&app, ADA).await;
     app.project(&user).await;
     assert_eq!(app.login(PASSWORD).await.status, 401);
-    assert_eq!(app.verify(&app.mailed(&user, EmailVerification).await).await.status, 204);
+    assert_eq!(app.verify(&app.mailed_for(&user, EmailVerification).await).await.status, 204);
     assert_eq!(app.login(PASSWORD).await.text_of("user_id"), user);
 }
 
@@ -139,7 +139,7 @@ async fn of_fifty_registrations_at_once_one_is_made_and_its_owner_is_told_within
 async fn after_a_day_an_unverified_address_is_the_next_ones_and_the_first_has_none() {
     let app = App::requiring_verification().await;
     let first = registered(&app, ADA).await;
-    let token = app.mailed(&first, EmailVerification).await;
+    let token = app.mailed_for(&first, EmailVerification).await;
     app.pass(TimeDelta::hours(24) - TimeDelta::milliseconds(1));
     assert_eq!(register(&app, ADA).await.status, 202);
     assert_eq!(app.owner(ADA).await, Some(first.clone()), "not a moment earlier");
@@ -151,7 +151,7 @@ async fn after_a_day_an_unverified_address_is_the_next_ones_and_the_first_has_no
     let told = ["UserRegistered", "AddressRegisteredAgain", "UserAddressReleased"];
     assert_eq!(app.events(&first).await, told);
     app.verify(&token).await.is_problem(400, "invalid-token");
-    assert_eq!(app.verify(&app.mailed(&second, EmailVerification).await).await.status, 204);
+    assert_eq!(app.verify(&app.mailed_for(&second, EmailVerification).await).await.status, 204);
     assert_eq!(app.login(PASSWORD).await.text_of("user_id"), second);
     app.pass(TimeDelta::days(365));
     assert_eq!(register(&app, ADA).await.status, 202);
@@ -190,7 +190,7 @@ async fn of_newcomers_at_once_and_an_owner_who_verifies_one_has_the_address() {
         let first = registered(&app, ADA).await;
         app.pass(TimeDelta::hours(23));
         app.post("/email/verify/resend", json!({ "email": ADA })).await;
-        let token = app.mailed(&first, EmailVerification).await;
+        let token = app.mailed_for(&first, EmailVerification).await;
         app.pass(TimeDelta::hours(1));
         let verifies = round % 2 == 0;
         let tasks = (0..12).map(|number| {

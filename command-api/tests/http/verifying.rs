@@ -24,7 +24,7 @@ async fn is_verified(app: &App, user: &str) -> bool {
 async fn the_link_in_the_first_mail_verifies_the_address_and_needs_no_session() {
     let app = App::start().await;
     let user = app.register().await;
-    let token = app.mailed(&user, EmailVerification).await;
+    let token = app.mailed_for(&user, EmailVerification).await;
     let access = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
     let before = app.get("/me?min_version=2", &access).await;
     assert_eq!(before.json()["email_verified"], false);
@@ -38,7 +38,7 @@ async fn the_link_in_the_first_mail_verifies_the_address_and_needs_no_session() 
 async fn a_link_that_is_opened_again_is_answered_the_same_and_changes_nothing() {
     let app = App::start().await;
     let user = app.register().await;
-    let token = app.mailed(&user, EmailVerification).await;
+    let token = app.mailed_for(&user, EmailVerification).await;
     let first = app.verify(&token).await;
     assert_eq!(first.status, 204);
     assert_eq!(app.verify(&token).await, first);
@@ -49,7 +49,7 @@ async fn a_link_that_is_opened_again_is_answered_the_same_and_changes_nothing() 
 async fn one_token_fifty_times_at_once_verifies_once() {
     let app = Arc::new(App::start().await);
     let user = app.register().await;
-    let token = app.mailed(&user, EmailVerification).await;
+    let token = app.mailed_for(&user, EmailVerification).await;
     let tasks = (0..50).map(|_| {
         let (app, token) = (Arc::clone(&app), token.clone());
         async move { app.verify(&token).await.status }
@@ -62,7 +62,7 @@ async fn one_token_fifty_times_at_once_verifies_once() {
 async fn every_bad_token_gets_one_answer() {
     let app = App::start().await;
     let user = app.register().await;
-    let good = app.mailed(&user, EmailVerification).await;
+    let good = app.mailed_for(&user, EmailVerification).await;
     let mut other_end = good.clone().into_bytes();
     let last = other_end.len() - 2;
     other_end[last] = if other_end[last] == b'A' { b'B' } else { b'A' };
@@ -105,7 +105,7 @@ async fn every_bad_token_gets_one_answer() {
 async fn a_token_is_good_until_the_last_moment_of_its_day() {
     let app = App::start().await;
     let user = app.register().await;
-    let token = app.mailed(&user, EmailVerification).await;
+    let token = app.mailed_for(&user, EmailVerification).await;
     app.pass(TimeDelta::hours(24) - TimeDelta::milliseconds(1));
     assert_eq!(app.verify(&token).await.status, 204);
 }
@@ -117,7 +117,7 @@ async fn another_password_voids_what_was_mailed_before() {
     let session = app.signed_in().await;
     let access = session["access_token"].as_str().unwrap();
     assert_eq!(app.change_email(access, "augusta@example.com").await.status, 202);
-    let tokens = [app.mailed(&user, EmailVerification).await, app.mailed(&user, EmailChange).await];
+    let tokens = [app.mailed_for(&user, EmailVerification).await, app.mailed_for(&user, EmailChange).await];
     assert_eq!(app.change_password(access, PASSWORD, "another long password").await.status, 204);
     for token in tokens {
         app.verify(&token).await.is_problem(400, "invalid-token");
@@ -125,7 +125,7 @@ async fn another_password_voids_what_was_mailed_before() {
     assert!(!is_verified(&app, &user).await);
     // A new one is good.
     assert_eq!(resend(&app, ADA).await.status, 202);
-    assert_eq!(app.verify(&app.mailed(&user, EmailVerification).await).await.status, 204);
+    assert_eq!(app.verify(&app.mailed_for(&user, EmailVerification).await).await.status, 204);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +139,7 @@ async fn a_view_that_is_behind_or_missing_keeps_nobody_from_verifying() {
         let access = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
         assert_eq!(app.change_password(&access, PASSWORD, "another long password").await.status, 204);
         assert_eq!(resend(&app, ADA).await.status, 202);
-        assert_eq!(app.verify(&app.mailed(&user, EmailVerification).await).await.status, 204);
+        assert_eq!(app.verify(&app.mailed_for(&user, EmailVerification).await).await.status, 204);
         assert!(is_verified(&app, &user).await);
     }
 }
@@ -155,7 +155,7 @@ async fn to_ask_for_the_mail_again_tells_nothing_of_who_has_the_address() {
     let app = App::start().await;
     let known = app.register().await;
     let verified = app.register_as("verified@example.com", PASSWORD).await;
-    assert_eq!(app.verify(&app.mailed(&verified, EmailVerification).await).await.status, 204);
+    assert_eq!(app.verify(&app.mailed_for(&verified, EmailVerification).await).await.status, 204);
     let requests: Vec<String> = ["GetItem", "BatchGetItem", "Query", "TransactWriteItems"]
         .iter()
         .map(|&name| name.to_owned())
@@ -185,7 +185,7 @@ async fn to_ask_for_the_mail_again_tells_nothing_of_who_has_the_address() {
 async fn whoever_is_verified_keeps_the_mails_that_a_reset_needs() {
     let app = App::start().await;
     let user = app.register().await;
-    assert_eq!(app.verify(&app.mailed(&user, EmailVerification).await).await.status, 204);
+    assert_eq!(app.verify(&app.mailed_for(&user, EmailVerification).await).await.status, 204);
     for _ in 0..12 {
         resend(&app, ADA).await;
     }

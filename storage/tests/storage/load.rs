@@ -1,4 +1,4 @@
-use domain::{SessionId, UserId, Version};
+use domain::{FOLD, SessionId, UserId, Version};
 use storage::View;
 use testkit::Fault;
 
@@ -54,7 +54,7 @@ async fn a_view_that_is_of_no_use_is_no_snapshot_and_no_answer() {
     let mut flipped = sealed.clone();
     flipped[20] ^= 1;
     for (name, value, torn) in [
-        ("fold", number(2), false),
+        ("fold", number((FOLD + 1).into()), false),
         ("fold", number(0), false),
         ("fold", None, true),
         ("fold", Some(text("1")), true),

@@ -2,6 +2,8 @@
 //! of it. `#[cfg(test)]` tells clippy that helpers, too, are tests.
 
 #[cfg(test)]
+mod addresses;
+#[cfg(test)]
 mod append;
 #[cfg(test)]
 mod budget;
