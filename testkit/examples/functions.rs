@@ -41,7 +41,7 @@ async fn main() {
     let mut settings = settings(&engine, &tables, std::path::Path::new(""));
     settings.remove("ANNALS_KEYS_FILE");
     settings.insert("ANNALS_KEYS_PREFIX", PREFIX.to_owned());
-    settings.insert("AWS_ENDPOINT_URL_SSM", parameters.endpoint().to_owned());
+    settings.insert("AWS_ENDPOINT_URL_SSM", parameters.endpoint.clone());
     settings.insert("ANNALS_ISSUER", "https://accounts.example.com".to_owned());
 
     let mut times: BTreeMap<&str, Times> = BTreeMap::new();

@@ -124,10 +124,6 @@ pub(super) async fn login(
             candidate.read_to_the_end(&service).await?;
         }
         candidate.failed(&service, &client, attempt, now).await?;
-        if service.verification == Verification::Required {
-            // As is done for whoever is right and unverified before they are refused.
-            candidate.read_to_the_end(&service).await?;
-        }
     }
     let (Some(mut loaded), Attempt::Counted(attempt)) = (candidate.loaded.filter(|_| good), attempt) else {
         return Err(refused(user));
