@@ -9,6 +9,7 @@ impl User {
     ///
     /// Total, and without judgement: an event is a fact. One that does not fit changes nothing.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "one match over every event, which says what becomes of each")]
     pub fn evolve(self, event: &UserEvent, at: DateTime<Utc>, version: Version) -> Self {
         match (self, event) {
             (Self::Unregistered, UserEvent::UserRegistered { email, name, credential }) => {
@@ -50,7 +51,6 @@ impl User {
                 account.last_success = account.last_success.max(password.attempt);
                 Self::Registered(without(account, ended))
             }
-            (user @ Self::Registered(_), UserEvent::UserRequestedPasswordReset { .. }) => user,
             (Self::Registered(mut account), UserEvent::UserPasswordReset { credential, base, ended }) => {
                 account.credential = *credential;
                 account.last_success = account.last_success.max(*base);
@@ -118,6 +118,7 @@ impl User {
             (
                 user @ Self::Registered(_),
                 UserEvent::UserRegistered { .. }
+                | UserEvent::UserRequestedPasswordReset { .. }
                 | UserEvent::UserRequestedEmailVerification { .. }
                 | UserEvent::UserVerifiedEmail { .. }
                 | UserEvent::UserEmailChanged { .. }

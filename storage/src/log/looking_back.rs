@@ -29,11 +29,11 @@ impl Store {
         }
         let items = self.commits_down_from(loaded, last, limit + 1).await?;
         // What the view knows of is there, and whoever is asked for has a first commit.
-        let least = loaded.snapshot.head.version.min(last).max(FIRST);
+        let oldest = loaded.snapshot.head.version.min(last).max(FIRST);
         let newest = items.first().and_then(|item| super::version_of(text(item, "item").ok()?));
-        let mut expected = newest.unwrap_or(least);
-        if items.is_empty() || expected < least {
-            return Err(Broken::Gap { expected: least, found: newest.unwrap_or(Version::NONE) }.into());
+        let mut expected = newest.unwrap_or(oldest);
+        if items.is_empty() || expected < oldest {
+            return Err(Broken::Gap { expected: oldest, found: newest.unwrap_or(Version::NONE) }.into());
         }
         let mut stored = Vec::with_capacity(items.len());
         for item in &items {

@@ -195,10 +195,10 @@ impl OneTimeKeys {
         if !(0..1 << (8 * ENDS - 1)).contains(&ends) {
             return Err(Unavailable::because("a one-time token ends out of all reason"));
         }
-        let Mac(tag) = self.bound_tag((&id, &secret), user, ends, bound);
+        let Mac(tag) = self.bound_tag((id, secret), user, ends, bound);
         let token = OneTimeToken { purpose: bound.purpose(), user, ends, bound: tag, key: id.clone() };
         let readable = token.readable();
-        let Mac(tag) = self.tag((&id, &secret), token.purpose, &readable);
+        let Mac(tag) = self.tag((id, secret), token.purpose, &readable);
         Ok(Zeroizing::new(format!(
             "{}.{}.{}.{}",
             id.as_str(),

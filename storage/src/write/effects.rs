@@ -160,7 +160,9 @@ impl Context<'_> {
                     }
                     companions.extend(self.stronger_verifier()?);
                 }
-                UserEvent::UserRenamed { name: _ } => {}
+                UserEvent::UserRenamed { name: _ }
+                | UserEvent::UserPasswordDisabled { attempt: _ }
+                | UserEvent::UserVerifiedEmail { email: _ } => {}
                 UserEvent::UserPasswordChanged { credential, password: _, ended } => {
                     let Enclosed::NewVerifier { verifier, acting } = self.enclosed else {
                         return Err(Unavailable::because("a change of password encloses a verifier"));
@@ -171,7 +173,8 @@ impl Context<'_> {
                         companions.push(self.end(*session, false)?);
                     }
                 }
-                UserEvent::UserRequestedPasswordReset { email: _, credential: _, ends: _ } => {
+                UserEvent::UserRequestedPasswordReset { email: _, credential: _, ends: _ }
+                | UserEvent::UserRequestedEmailVerification { email: _, credential: _, ends: _ } => {
                     companions.push(self.one_more_mail()?);
                 }
                 UserEvent::UserPasswordReset { credential, base: _, ended } => {
@@ -183,7 +186,6 @@ impl Context<'_> {
                         companions.push(self.end(*session, false)?);
                     }
                 }
-                UserEvent::UserPasswordDisabled { attempt: _ } => {}
                 UserEvent::UserSignedOut { session } => {
                     let acting = matches!(self.enclosed, Enclosed::ActingSession);
                     companions.push(self.end(*session, acting)?);
@@ -199,10 +201,6 @@ impl Context<'_> {
                     }
                 }
                 UserEvent::RefreshTokenReused { session } => companions.push(self.end(*session, false)?),
-                UserEvent::UserRequestedEmailVerification { email: _, credential: _, ends: _ } => {
-                    companions.push(self.one_more_mail()?);
-                }
-                UserEvent::UserVerifiedEmail { email: _ } => {}
                 UserEvent::UserRequestedEmailChange { email: _, from: _, credential: _, ends: _ } => {
                     let Enclosed::MailElsewhere { acting, to } = self.enclosed else {
                         return Err(Unavailable::because("another address is asked for in a session"));
