@@ -304,7 +304,7 @@ impl App {
             }
         };
         self.store.log.history(user, visit).await.unwrap();
-        token.expect("a mail").to_string()
+        token.unwrap_or_else(|| panic!("{user} was sent no such mail")).to_string()
     }
 
     pub async fn verify(&self, token: &str) -> Answer {

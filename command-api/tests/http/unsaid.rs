@@ -144,8 +144,8 @@ async fn after_a_day_an_unverified_address_is_the_next_ones_and_the_first_has_no
     assert_eq!(register(&app, ADA).await.status, 202);
     assert_eq!(app.owner(ADA).await, Some(first.clone()), "not a moment earlier");
     app.pass(TimeDelta::milliseconds(1));
-    let (answer, taken) = app.taken(register(&app, ADA)).await;
-    assert_eq!((answer.status.as_u16(), taken.requests.as_slice()), (202, &REQUESTS.map(str::to_owned)[..]));
+    let (answer, asked) = app.taken(register(&app, ADA)).await;
+    assert_eq!((answer.status.as_u16(), asked.requests.as_slice()), (202, &REQUESTS.map(str::to_owned)[..]));
     let second = app.owner(ADA).await.unwrap();
     assert_ne!(second, first);
     let told = ["UserRegistered", "AddressRegisteredAgain", "UserAddressReleased"];
@@ -213,7 +213,7 @@ async fn of_newcomers_at_once_and_an_owner_who_verifies_one_has_the_address() {
             assert_eq!(has_it, user == owner, "{answers:?}");
             owners.extend(has_it.then_some(user));
         }
-        assert_eq!(owners, [owner.clone()]);
+        assert_eq!(owners, std::slice::from_ref(&owner));
         assert_eq!(answers.contains(&204), owner == first, "{answers:?}");
         assert_eq!(users(&app).await.len(), if owner == first { 1 } else { 2 });
     }

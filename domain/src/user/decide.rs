@@ -1,12 +1,10 @@
-use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 
 use super::{Account, Command, LiveSession, Rejection, User, UserEvent, VerifiedPassword};
-use crate::values::{CredentialId, Email, SessionId};
+use crate::values::{CredentialId, DisplayName, SessionId, Version};
 
 /// The most sessions a user can have; the oldest gives way to the next.
 pub const MAX_SESSIONS: usize = 50;
-/// For so long after a registration, an address that was not verified stays with whoever registered it.
-pub const UNVERIFIED_KEPT_FOR: TimeDelta = TimeDelta::hours(24);
 /// So many consecutive attempts may fail; with the last of them the password is disabled. [ASVS 5.0, 6.3.1; NIST SP
 /// 800-63B-4, section 3.2.2]
 pub const MOST_FAILURES: u64 = 100;
@@ -32,53 +30,24 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
             if account.password_disabled {
                 return Err(Rejection::PasswordDisabled);
             }
-            matches(account, email, *credential)?;
+            account.matches(email, *credential)?;
             if *verified_only && !account.email_verified {
                 return Err(Rejection::EmailNotVerified);
             }
-            let (evicted, lapsed) = giving_way(account, now);
-            Ok(vec![UserEvent::UserSignedIn {
-                session: *session,
-                // The log keeps whole seconds: what is folded now must be what is folded from it later.
-                ends: ends.trunc_subsecs(0),
-                password: VerifiedPassword { credential: *credential, attempt: *attempt },
-                evicted,
-                lapsed,
-            }])
+            let password = VerifiedPassword { credential: *credential, attempt: *attempt };
+            Ok(vec![signed_in(account, (*session, *ends), password, now)])
         }
 
         (Command::Rename { session, name, replacing }, User::Registered(account)) => {
             lives(account, *session)?;
-            // Before the versions: whoever asks for what is so already, perhaps again after a lost answer, has it.
-            if *name == account.name {
-                return Ok(vec![]);
-            }
-            let may_be_changed =
-                replacing.as_ref().is_none_or(|versions| versions.contains(&account.profile_version));
-            if !may_be_changed {
-                return Err(Rejection::ProfileChanged);
-            }
-            Ok(vec![UserEvent::UserRenamed { name: name.clone() }])
+            rename(account, name.as_ref(), replacing.as_deref())
         }
-
         (Command::ChangePassword { session, verified, credential }, User::Registered(account)) => {
-            // Before the credential: whose session has ended learns nothing about passwords.
-            let others = others(account, *session)?;
-            if account.password_disabled {
-                return Err(Rejection::PasswordDisabled);
-            }
-            if account.credential != verified.credential {
-                return Err(Rejection::CredentialMismatch);
-            }
-            Ok(vec![UserEvent::UserPasswordChanged {
-                credential: *credential,
-                password: *verified,
-                ended: others,
-            }])
+            change_password(account, *session, *verified, *credential)
         }
 
         (Command::RequestPasswordReset { email, ends }, User::Registered(account)) => {
-            has_address(account, email)?;
+            account.has_address(email)?;
             Ok(vec![UserEvent::UserRequestedPasswordReset {
                 email: email.clone(),
                 credential: account.credential,
@@ -86,19 +55,14 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
             }])
         }
         (Command::ResetPassword { email, replacing, credential, base }, User::Registered(account)) => {
-            matches(account, email, *replacing)?;
+            account.matches(email, *replacing)?;
             Ok(vec![UserEvent::UserPasswordReset {
                 credential: *credential,
                 base: *base,
                 ended: account.sessions.iter().map(|live| live.id).collect(),
             }])
         }
-        (Command::DisablePassword { attempt }, User::Registered(account)) => {
-            // Attempts before the last success, or the last reset, do not count.
-            let failed = attempt.saturating_sub(account.last_success) >= MOST_FAILURES;
-            let event = UserEvent::UserPasswordDisabled { attempt: *attempt };
-            Ok(if failed && !account.password_disabled { vec![event] } else { vec![] })
-        }
+        (Command::DisablePassword { attempt }, User::Registered(account)) => Ok(disable(account, *attempt)),
 
         (Command::SignOut { session }, User::Registered(account)) => {
             Ok(ended(account, *session, UserEvent::UserSignedOut { session: *session }))
@@ -118,55 +82,20 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
         }
 
         (Command::RequestEmailVerification { email, ends }, User::Registered(account)) => {
-            has_address(account, email)?;
-            let event = UserEvent::UserRequestedEmailVerification {
-                email: email.clone(),
-                credential: account.credential,
-                ends: ends.trunc_subsecs(0),
-            };
-            Ok(if account.email_verified { vec![] } else { vec![event] })
+            account.request_verification(email, *ends)
         }
         (Command::VerifyEmail { email, credential }, User::Registered(account)) => {
-            matches(account, email, *credential)?;
-            let event = UserEvent::UserVerifiedEmail { email: email.clone() };
-            Ok(if account.email_verified { vec![] } else { vec![event] })
+            account.verify(email, *credential)
         }
         (Command::RequestEmailChange { session, email, ends }, User::Registered(account)) => {
             lives(account, *session)?;
-            let from = account.email.clone().ok_or(Rejection::CredentialMismatch)?;
-            let event = UserEvent::UserRequestedEmailChange {
-                email: email.clone(),
-                from: from.clone(),
-                credential: account.credential,
-                ends: ends.trunc_subsecs(0),
-            };
-            Ok(if *email == from { vec![] } else { vec![event] })
+            account.request_change(email, *ends)
         }
         (Command::ConfirmEmailChange { change, credential }, User::Registered(account)) => {
-            if account.email_change.as_ref() != Some(change) {
-                return Err(Rejection::CredentialMismatch);
-            }
-            // It has come about: whoever comes with the token again has what they want.
-            if matches(account, &change.to, *credential).is_ok() {
-                return Ok(vec![]);
-            }
-            matches(account, &change.from, *credential)?;
-            Ok(vec![UserEvent::UserEmailChanged { from: change.from.clone(), to: change.to.clone() }])
+            account.confirm_change(change, *credential)
         }
-        (Command::NoteRegistration { email }, User::Registered(account)) => {
-            has_address(account, email)?;
-            Ok(vec![UserEvent::AddressRegisteredAgain { email: email.clone() }])
-        }
-        (Command::YieldAddress { email }, User::Registered(account)) => {
-            let kept = account.email_verified || now - account.created_at < UNVERIFIED_KEPT_FOR;
-            if kept || has_address(account, email).is_err() {
-                return Err(Rejection::AddressKept);
-            }
-            Ok(vec![UserEvent::UserAddressReleased {
-                email: email.clone(),
-                ended: account.sessions.iter().map(|live| live.id).collect(),
-            }])
-        }
+        (Command::NoteRegistration { email }, User::Registered(account)) => account.note_registration(email),
+        (Command::YieldAddress { email }, User::Registered(account)) => account.yield_address(email, now),
 
         (
             Command::SignIn { .. }
@@ -190,15 +119,55 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
     }
 }
 
-/// Refuses what rests on an address that is not, or no longer, the user's.
-fn has_address(account: &Account, email: &Email) -> Result<(), Rejection> {
-    if account.email.as_ref() == Some(email) { Ok(()) } else { Err(Rejection::CredentialMismatch) }
+/// The event that begins a session.
+fn signed_in(
+    account: &Account,
+    (session, ends): (SessionId, DateTime<Utc>),
+    password: VerifiedPassword,
+    now: DateTime<Utc>,
+) -> UserEvent {
+    let (evicted, lapsed) = giving_way(account, now);
+    // The log keeps whole seconds: what is folded now must be what is folded from it later.
+    UserEvent::UserSignedIn { session, ends: ends.trunc_subsecs(0), password, evicted, lapsed }
 }
 
-/// Refuses what rests on an address or a verifier that is not, or no longer, the user's.
-fn matches(account: &Account, email: &Email, credential: CredentialId) -> Result<(), Rejection> {
-    has_address(account, email)?;
-    if account.credential == credential { Ok(()) } else { Err(Rejection::CredentialMismatch) }
+fn disable(account: &Account, attempt: u64) -> Vec<UserEvent> {
+    // Attempts before the last success, or the last reset, do not count.
+    let failed = attempt.saturating_sub(account.last_success) >= MOST_FAILURES;
+    let event = UserEvent::UserPasswordDisabled { attempt };
+    if failed && !account.password_disabled { vec![event] } else { vec![] }
+}
+
+fn rename(
+    account: &Account,
+    name: Option<&DisplayName>,
+    replacing: Option<&[Version]>,
+) -> Result<Vec<UserEvent>, Rejection> {
+    // Before the versions: whoever asks for what is so already, perhaps again after a lost answer, has it.
+    if name == account.name.as_ref() {
+        return Ok(vec![]);
+    }
+    if replacing.is_some_and(|versions| !versions.contains(&account.profile_version)) {
+        return Err(Rejection::ProfileChanged);
+    }
+    Ok(vec![UserEvent::UserRenamed { name: name.cloned() }])
+}
+
+fn change_password(
+    account: &Account,
+    session: SessionId,
+    verified: VerifiedPassword,
+    credential: CredentialId,
+) -> Result<Vec<UserEvent>, Rejection> {
+    // Before the credential: whose session has ended learns nothing about passwords.
+    let others = others(account, session)?;
+    if account.password_disabled {
+        return Err(Rejection::PasswordDisabled);
+    }
+    if account.credential != verified.credential {
+        return Err(Rejection::CredentialMismatch);
+    }
+    Ok(vec![UserEvent::UserPasswordChanged { credential, password: verified, ended: others }])
 }
 
 /// The event that ends a session, unless the session has ended already.

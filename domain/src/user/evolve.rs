@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Account, EmailChange, LiveSession, User, UserEvent};
-use crate::values::{SessionId, Version};
+use crate::values::{CredentialId, DisplayName, Email, SessionId, Version};
 
 impl User {
     /// The user after one more event, which happened at `at` (as the log keeps it, in whole milliseconds) in the
@@ -13,19 +13,7 @@ impl User {
     pub fn evolve(self, event: &UserEvent, at: DateTime<Utc>, version: Version) -> Self {
         match (self, event) {
             (Self::Unregistered, UserEvent::UserRegistered { email, name, credential }) => {
-                Self::Registered(Account {
-                    email: Some(email.clone()),
-                    email_verified: false,
-                    email_change: None,
-                    name: name.clone(),
-                    credential: *credential,
-                    sessions: Vec::new(),
-                    last_success: 0,
-                    password_disabled: false,
-                    created_at: at,
-                    updated_at: at,
-                    profile_version: version,
-                })
+                Self::Registered(registered(email, name.as_ref(), *credential, (at, version)))
             }
             (
                 Self::Registered(mut account),
@@ -75,55 +63,28 @@ impl User {
             (Self::Registered(account), UserEvent::UserEndedOtherSessions { ended }) => {
                 Self::Registered(without(account, ended))
             }
-            (Self::Registered(account), UserEvent::UserVerifiedEmail { email })
-                if account.email.as_ref() == Some(email) =>
-            {
-                Self::Registered(Account {
-                    email_verified: true,
-                    updated_at: at,
-                    profile_version: version,
-                    ..account
-                })
+            (Self::Registered(account), UserEvent::UserVerifiedEmail { email }) => {
+                Self::Registered(account.verified(email, at, version))
             }
             (
                 Self::Registered(account),
                 UserEvent::UserRequestedEmailChange { email, from, credential: _, ends },
-            ) => Self::Registered(Account {
-                email_change: Some(EmailChange { from: from.clone(), to: email.clone(), ends: *ends }),
-                ..account
-            }),
-            (Self::Registered(account), UserEvent::UserEmailChanged { from, to })
-                if account.email.as_ref() == Some(from) =>
-            {
-                Self::Registered(Account {
-                    email: Some(to.clone()),
-                    email_verified: true,
-                    updated_at: at,
-                    profile_version: version,
-                    ..account
-                })
+            ) => {
+                let change = EmailChange { from: from.clone(), to: email.clone(), ends: *ends };
+                Self::Registered(Account { email_change: Some(change), ..account })
             }
-            (Self::Registered(account), UserEvent::UserAddressReleased { email, ended })
-                if account.email.as_ref() == Some(email) =>
-            {
-                let account = without(account, ended);
-                Self::Registered(Account {
-                    email: None,
-                    email_change: None,
-                    updated_at: at,
-                    profile_version: version,
-                    ..account
-                })
+            (Self::Registered(account), UserEvent::UserEmailChanged { from, to }) => {
+                Self::Registered(account.moved(from, to, at, version))
+            }
+            (Self::Registered(account), UserEvent::UserAddressReleased { email, ended }) => {
+                Self::Registered(account.released(email, ended, at, version))
             }
             (
                 user @ Self::Registered(_),
                 UserEvent::UserRegistered { .. }
                 | UserEvent::UserRequestedPasswordReset { .. }
                 | UserEvent::UserRequestedEmailVerification { .. }
-                | UserEvent::UserVerifiedEmail { .. }
-                | UserEvent::UserEmailChanged { .. }
-                | UserEvent::AddressRegisteredAgain { .. }
-                | UserEvent::UserAddressReleased { .. },
+                | UserEvent::AddressRegisteredAgain { .. },
             )
             | (
                 user @ Self::Unregistered,
@@ -145,6 +106,27 @@ impl User {
                 | UserEvent::UserAddressReleased { .. },
             ) => user,
         }
+    }
+}
+
+fn registered(
+    email: &Email,
+    name: Option<&DisplayName>,
+    credential: CredentialId,
+    (at, version): (DateTime<Utc>, Version),
+) -> Account {
+    Account {
+        email: Some(email.clone()),
+        email_verified: false,
+        email_change: None,
+        name: name.cloned(),
+        credential,
+        sessions: Vec::new(),
+        last_success: 0,
+        password_disabled: false,
+        created_at: at,
+        updated_at: at,
+        profile_version: version,
     }
 }
 

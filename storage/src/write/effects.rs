@@ -169,9 +169,7 @@ impl Context<'_> {
                     };
                     companions.push(self.replace_verifier(*credential, verifier)?);
                     companions.push(self.lives(*acting)?);
-                    for session in ended {
-                        companions.push(self.end(*session, false)?);
-                    }
+                    companions.extend(self.end_all(ended)?);
                 }
                 UserEvent::UserRequestedPasswordReset { email: _, credential: _, ends: _ }
                 | UserEvent::UserRequestedEmailVerification { email: _, credential: _, ends: _ } => {
@@ -182,9 +180,7 @@ impl Context<'_> {
                         return Err(Unavailable::because("a reset encloses a verifier"));
                     };
                     companions.push(self.replace_verifier(*credential, verifier)?);
-                    for session in ended {
-                        companions.push(self.end(*session, false)?);
-                    }
+                    companions.extend(self.end_all(ended)?);
                 }
                 UserEvent::UserSignedOut { session } => {
                     let acting = matches!(self.enclosed, Enclosed::ActingSession);
@@ -196,9 +192,7 @@ impl Context<'_> {
                 }
                 UserEvent::UserEndedOtherSessions { ended } => {
                     companions.push(self.acting_lives()?);
-                    for session in ended {
-                        companions.push(self.end(*session, false)?);
-                    }
+                    companions.extend(self.end_all(ended)?);
                 }
                 UserEvent::RefreshTokenReused { session } => companions.push(self.end(*session, false)?),
                 UserEvent::UserRequestedEmailChange { email: _, from: _, credential: _, ends: _ } => {
@@ -217,9 +211,7 @@ impl Context<'_> {
                     companions.push(self.still_has(email)?);
                 }
                 UserEvent::UserAddressReleased { email: _, ended } => {
-                    for session in ended {
-                        companions.push(self.end(*session, false)?);
-                    }
+                    companions.extend(self.end_all(ended)?);
                 }
             }
         }
@@ -274,6 +266,11 @@ impl Context<'_> {
             .map_err(unbuilt)?;
         let item = TransactWriteItem::builder().condition_check(check).build();
         Ok(Companion { kind: Kind::Other, item })
+    }
+
+    /// Deletes the rows of sessions, whether they are alive or not.
+    fn end_all(&self, sessions: &[SessionId]) -> Result<Vec<Companion>, Unavailable> {
+        sessions.iter().map(|session| self.end(*session, false)).collect()
     }
 
     /// Deletes the row of a session; on condition that it is alive, if the command is given in it.
