@@ -11,6 +11,7 @@ pub const MOST_FAILURES: u64 = 100;
 
 /// What comes of a command for this user at this time: the events to append, none if there is nothing to do, or a
 /// refusal.
+#[expect(clippy::too_many_lines, reason = "every command, one after the other")]
 pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<UserEvent>, Rejection> {
     match (command, user) {
         (Command::Register { email, name, credential }, User::Unregistered) => {

@@ -48,7 +48,6 @@ impl User {
                 account.last_success = account.last_success.max(password.attempt);
                 Self::Registered(without(account, ended))
             }
-            (user @ Self::Registered(_), UserEvent::UserRequestedPasswordReset { .. }) => user,
             (Self::Registered(mut account), UserEvent::UserPasswordReset { credential, base, ended }) => {
                 account.credential = *credential;
                 account.last_success = account.last_success.max(*base);
@@ -72,7 +71,10 @@ impl User {
             (Self::Registered(account), UserEvent::UserEndedOtherSessions { ended }) => {
                 Self::Registered(without(account, ended))
             }
-            (user @ Self::Registered(_), UserEvent::UserRegistered { .. })
+            (
+                user @ Self::Registered(_),
+                UserEvent::UserRegistered { .. } | UserEvent::UserRequestedPasswordReset { .. },
+            )
             | (
                 user @ Self::Unregistered,
                 UserEvent::UserSignedIn { .. }

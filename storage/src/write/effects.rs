@@ -135,7 +135,7 @@ impl Context<'_> {
                     }
                     companions.extend(self.stronger_verifier()?);
                 }
-                UserEvent::UserRenamed { name: _ } => {}
+                UserEvent::UserRenamed { name: _ } | UserEvent::UserPasswordDisabled { attempt: _ } => {}
                 UserEvent::UserPasswordChanged { credential, password: _, ended } => {
                     let Enclosed::NewVerifier { verifier, acting } = self.enclosed else {
                         return Err(Unavailable::because("a change of password encloses a verifier"));
@@ -158,7 +158,6 @@ impl Context<'_> {
                         companions.push(self.end(*session, false)?);
                     }
                 }
-                UserEvent::UserPasswordDisabled { attempt: _ } => {}
                 UserEvent::UserSignedOut { session } => {
                     let acting = matches!(self.enclosed, Enclosed::ActingSession);
                     companions.push(self.end(*session, acting)?);
