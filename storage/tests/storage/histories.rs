@@ -144,25 +144,28 @@ async fn live(steps: Vec<Step>) -> TestCaseResult {
                     prop_assert_eq!(state.user.account().unwrap().sessions.len(), left);
                 }
             }
-            Err(ExecuteError::Rejected(Rejection::SessionEnded)) => {
-                let Command::ChangePassword { session, .. } = intent.command else { panic!("{intent:?}") };
-                let account = state.user.account().unwrap();
-                prop_assert!(!account.sessions.iter().any(|live| live.id == session));
-            }
-            Err(ExecuteError::Rejected(Rejection::PasswordDisabled)) => {
-                prop_assert!(state.user.account().unwrap().password_disabled);
-            }
-            // A minute apart: now and then there are more than three within an hour.
-            Err(ExecuteError::TooManyMails) => {
-                let asks = matches!(intent.command, Command::RequestPasswordReset { .. });
-                prop_assert!(asks);
-            }
-            Err(ExecuteError::Rejected(Rejection::CredentialMismatch)) => {}
-            Err(error) => prop_assert!(false, "{error:?}"),
+            Err(error) => had_reason(&error, &intent.command, &state)?,
         }
         prop_assert_eq!(&world.fold(&ada).await.unwrap(), &state);
     }
     fits_together(&world, &ada, &state).await
+}
+
+/// That a command was refused because of what the log says.
+fn had_reason(error: &ExecuteError, command: &Command, state: &Snapshot) -> TestCaseResult {
+    let account = state.user.account().unwrap();
+    let fits = match (error, command) {
+        (ExecuteError::Rejected(Rejection::SessionEnded), Command::ChangePassword { session, .. }) => {
+            !account.sessions.iter().any(|live| live.id == *session)
+        }
+        (ExecuteError::Rejected(Rejection::PasswordDisabled), _) => account.password_disabled,
+        // A minute apart: now and then there are more than three within an hour.
+        (ExecuteError::TooManyMails, command) => matches!(command, Command::RequestPasswordReset { .. }),
+        (ExecuteError::Rejected(Rejection::CredentialMismatch), _) => true,
+        _ => false,
+    };
+    prop_assert!(fits, "{error:?}: {command:?}");
+    Ok(())
 }
 
 /// That rows, vault and log say the same at the end of a history.
