@@ -134,16 +134,20 @@ class Account:
 def for_the_emulator(template):
     """Where AWS looks at each name that GetParameters names, the emulator looks for a right on all parameters; only of
     GetParameter, which none of ours uses, it asks for the one parameter's. So its copy of the template grants the first, and the
-    second on exactly the parameters that ours names: `roles` tries these."""
+    second on exactly the parameters that ours names: `roles` tries these. Nor does it know whom a mail is from."""
     keys = "              - Sid: Keys\n                Effect: Allow\n                Action: [ssm:GetParameters]\n"
     any_names = '              - { Sid: Any, Effect: Allow, Action: [ssm:GetParameters], Resource: "*" }\n'
     if template.count(keys) != 6:
         raise SystemExit("error: the statements about keys are not where they were")
-    return template.replace(keys, any_names + keys.replace("GetParameters", "GetParameter"))
+    template = template.replace(keys, any_names + keys.replace("GetParameters", "GetParameter"))
+    begins = template.index("                  Resource: !Sub arn:${AWS::Partition}:ses:")
+    ends = template.index("                - !Ref AWS::NoValue", begins)
+    return template[:begins] + '                  Resource: "*"\n' + template[ends:]
 
 
 def deploy(account, parameters):
     """What `sam deploy` does: zips and the tables' template into a bucket, and the rest to CloudFormation."""
+    account.client("sesv2").create_email_identity(EmailIdentity=parameters["MailFrom"])
     account.client("s3").create_bucket(Bucket="artifacts")
     (WORK / "infra").mkdir(exist_ok=True)
     shutil.copy(ROOT / "infra/tables.json", WORK / "infra")
@@ -262,6 +266,11 @@ def story(account, api, outputs):
                            ExpressionAttributeNames={"#u": "user"}, ExpressionAttributeValues={":u": {"S": user}})["Items"]
     check("the log holds one commit and the vault", [i["item"]["S"] for i in items] == ["commit-0000000001", "vault"], items)
     check("no address lies in the log", address not in json.dumps(items, default=str))
+
+    def mail():
+        sent = urllib.request.urlopen(f"{account.url}/_ministack/ses/messages", timeout=10).read().decode()
+        return sent if address in sent else None
+    check("the mailer has sent the mail that the registration calls for", until("a mail is sent", mail))
 
     wrong = api("POST", "/login", {"email": address, "password": PASSWORD + "!"}, expect=401)
     check("a wrong password: 401 of command-api", wrong.json["status"] == 401)
