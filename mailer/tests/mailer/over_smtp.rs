@@ -14,7 +14,7 @@ const NONE: [&str; 0] = [];
 
 /// A server that takes mail, but answers commands that begin like this with that.
 #[derive(Clone, Default)]
-struct Server {
+pub(crate) struct Server {
     refusals: Arc<Mutex<Vec<(&'static str, &'static str)>>>,
     /// Every line that a client sent.
     heard: Arc<Mutex<Vec<String>>>,
@@ -22,7 +22,7 @@ struct Server {
 
 impl Server {
     /// Listens; the port.
-    async fn listen(&self) -> u16 {
+    pub(crate) async fn listen(&self) -> u16 {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = self.clone();
@@ -34,15 +34,15 @@ impl Server {
         port
     }
 
-    fn refuse(&self, command: &'static str, answer: &'static str) {
+    pub(crate) fn refuse(&self, command: &'static str, answer: &'static str) {
         self.refusals.lock().unwrap().push((command, answer));
     }
 
-    fn relents(&self) {
+    pub(crate) fn relents(&self) {
         self.refusals.lock().unwrap().clear();
     }
 
-    fn heard(&self) -> Vec<String> {
+    pub(crate) fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }
 
@@ -88,7 +88,7 @@ async fn mailed(url: impl FnOnce(u16) -> String) -> (Ground, Server, mailer::Mai
     (ground, server, mailer)
 }
 
-fn plain(port: u16) -> String {
+pub(crate) fn plain(port: u16) -> String {
     format!("smtp://127.0.0.1:{port}")
 }
 
