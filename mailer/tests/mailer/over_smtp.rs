@@ -73,6 +73,9 @@ impl Server {
                 _ => "250 yes",
             };
             let answer = refused.unwrap_or(usual);
+            if answer.is_empty() {
+                continue;
+            }
             in_mail = answer == "354 go on";
             if to.write_all(format!("{answer}\r\n").as_bytes()).await.is_err() {
                 return;
@@ -171,4 +174,15 @@ async fn neither_password_nor_mail_is_given_to_a_server_without_tls_where_it_is_
     let ada = ground.registered(ADA).await;
     assert_eq!(failed(&mailer::handle(&mailer, batch(&[(ada, 1)]), second(2)).await), ["1"]);
     assert_eq!(server.commands(), ["EHLO"]);
+}
+
+#[tokio::test]
+async fn a_server_that_has_taken_a_mail_and_says_no_farewell_is_not_given_it_again() {
+    let (ground, server, mailer) = mailed(plain).await;
+    let ada = ground.registered(ADA).await;
+    server.refuse("QUIT", "");
+    for _ in 0..2 {
+        assert_eq!(failed(&mailer::handle(&mailer, batch(&[(ada, 1)]), second(2)).await), NONE);
+    }
+    assert_eq!(server.heard().iter().filter(|line| *line == ".").count(), 1);
 }
