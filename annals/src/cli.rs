@@ -250,8 +250,8 @@ pub struct MailArgs {
     /// The folder that mails are put into instead of being sent [default: `outbox` in the data folder].
     #[arg(long, value_name = "DIR", conflicts_with = "smtp")]
     pub outbox: Option<PathBuf>,
-    /// Send mails with this server: smtps://USER:PASSWORD@HOST, or smtp:// for STARTTLS, which only a server on this
-    /// machine is spared [env: ANNALS_SMTP].
+    /// Send mails with this server: `smtps://USER:PASSWORD@HOST`, or `smtp://` for STARTTLS, which only a server on this
+    /// machine is spared [env: `ANNALS_SMTP`].
     // Neither checked nor read from the environment by the parser, which would show it, and hold every command to it.
     #[arg(long, value_name = "URL")]
     pub smtp: Option<String>,

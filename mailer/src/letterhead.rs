@@ -52,7 +52,7 @@ impl FromStr for Links {
         let url = Url::parse(text).map_err(|_| NoLinks)?;
         let secure = match url.scheme() {
             "https" => true,
-            "http" => is_loopback(url.host()),
+            "http" => is_loopback(url.host().as_ref()),
             _ => false,
         };
         let plain = url.query().is_none()
@@ -78,9 +78,9 @@ impl Links {
 }
 
 /// Whether what is sent to this host does not leave the machine.
-pub(crate) fn is_loopback(host: Option<Host<&str>>) -> bool {
+pub(crate) fn is_loopback(host: Option<&Host<&str>>) -> bool {
     match host {
-        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Domain(name)) => *name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,

@@ -65,8 +65,8 @@ impl Running {
         F: Future<Output = DynamoDbEventResponse> + Send + 'static,
     {
         let handler = move |event| {
-            let handled = handler(event);
-            async move { Ok::<_, Infallible>(handled.await) }
+            let answer = handler(event);
+            async move { Ok::<_, Infallible>(answer.await) }
         };
         let (stop, stopped) = watch::channel(false);
         let streams = place.streams.clone();

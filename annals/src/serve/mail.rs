@@ -36,29 +36,23 @@ impl Mail {
                 Err(VarError::NotUnicode(_)) => return Err(ServeError::Smtp(SMTP, NoSmtpServer)),
             },
         };
-        let links = args.links.clone();
-        let links: Links = match links {
-            Some(links) => links,
+        let links: Links = match &args.links {
+            Some(links) => links.clone(),
             None => outbox::pages(address)
                 .parse()
                 .map_err(|error| ServeError::Broken(std::io::Error::other(error)))?,
         };
         let letterhead = Letterhead { from: args.mail_from.clone(), links };
-        Ok(match smtp {
-            Some(smtp) => Self {
-                mailer: place.mailer(letterhead, Transport::Smtp(smtp)),
-                routes: Router::new(),
-                place: "Mails are sent by SMTP.".to_owned(),
-            },
-            None => {
-                let folder = args.outbox.clone().unwrap_or_else(|| place.folder.join(OUTBOX));
-                let outbox = Outbox::open(&folder).map_err(|error| ServeError::Outbox(folder, error))?;
-                Self {
-                    mailer: place.mailer(letterhead, Transport::Outbox(outbox.clone())),
-                    routes: outbox::routes(outbox, address),
-                    place: format!("Mails are not sent: read them at http://{address}/outbox"),
-                }
-            }
+        if let Some(smtp) = smtp {
+            let mailer = place.mailer(letterhead, Transport::Smtp(smtp));
+            return Ok(Self { mailer, routes: Router::new(), place: "Mails are sent by SMTP.".to_owned() });
+        }
+        let folder = args.outbox.clone().unwrap_or_else(|| place.folder.join(OUTBOX));
+        let outbox = Outbox::open(&folder).map_err(|error| ServeError::Outbox(folder, error))?;
+        Ok(Self {
+            mailer: place.mailer(letterhead, Transport::Outbox(outbox.clone())),
+            routes: outbox::routes(outbox, address),
+            place: format!("Mails are not sent: read them at http://{address}/outbox"),
         })
     }
 }

@@ -15,6 +15,8 @@ use crate::letterhead::is_loopback;
 
 /// How long to wait for a connection.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(4);
+/// How long to wait for an answer to the farewell. Waiting longer, a mail that was taken would seem not to have been.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A server that takes mail by SMTP; a connection for each mail.
 #[derive(Clone)]
@@ -66,7 +68,7 @@ impl FromStr for Smtp {
         let known = Url::parse(&format!("http://{host}/")).map_err(|_| NoSmtpServer)?;
         let (security, port) = match (url.scheme(), url.query()) {
             ("smtps", None) => (Security::Tls, 465),
-            ("smtp", None) if is_loopback(known.host()) => (Security::None, 25),
+            ("smtp", None) if is_loopback(known.host().as_ref()) => (Security::None, 25),
             ("smtp", None | Some("tls=required")) => (Security::StartTls, 587),
             _ => return Err(NoSmtpServer),
         };
@@ -95,9 +97,13 @@ impl Smtp {
         let reply = |step, error: &Spoken| Reply { step, code: error.status().map(|code| code.to_string()) };
         let failed = |step| move |error: Spoken| DeliveryError::Failed(reply(step, &error));
         let judged = |step| {
-            move |error: Spoken| match error.is_permanent() {
-                true => DeliveryError::Refused(reply(step, &error)),
-                false => DeliveryError::Failed(reply(step, &error)),
+            move |error: Spoken| {
+                let reply = reply(step, &error);
+                if error.is_permanent() {
+                    DeliveryError::Refused(reply)
+                } else {
+                    DeliveryError::Failed(reply)
+                }
             }
         };
         let mut server = self.connected().await?;
@@ -108,8 +114,8 @@ impl Smtp {
         }
         server.command(Data).await.map_err(failed("DATA"))?;
         server.message(&letter.message.formatted()).await.map_err(judged("the mail"))?;
-        // It has the mail, whatever it says to the farewell.
-        let _ = server.quit().await;
+        // It has the mail, whatever it says to the farewell, and whenever.
+        let _ = tokio::time::timeout(FAREWELL, server.quit()).await;
         Ok(())
     }
 

@@ -142,6 +142,11 @@ pub(crate) fn id() -> Uuid {
 
 /// Registers Ada with this address, at noon.
 pub(crate) async fn registered(store: &Store, address: &str) -> UserId {
+    registered_at(store, address, noon()).await
+}
+
+/// The same, at some other time.
+pub(crate) async fn registered_at(store: &Store, address: &str, at: DateTime<Utc>) -> UserId {
     let user = UserId::new(id());
     let command = Command::Register {
         email: Email::parse(address).unwrap(),
@@ -150,7 +155,7 @@ pub(crate) async fn registered(store: &Store, address: &str) -> UserId {
     };
     let enclosed = Enclosed::Verifier("$argon2id$".to_owned().into());
     let id = CommandId::new(id());
-    let intent = Intent { command, id, at: noon(), address: None, agent: None, enclosed };
+    let intent = Intent { command, id, at, address: None, agent: None, enclosed };
     store.execute(&mut Loaded::unborn(user).unwrap(), &intent).await.unwrap();
     user
 }

@@ -70,8 +70,11 @@ async fn a_mail_has_the_head_of_one_that_no_person_wrote_and_passes_every_server
     assert!(body.lines().all(|line| line.len() <= 76), "{body}");
 }
 
-/// Every event after the first that calls for mail: to whom about what, with a link to which page.
-fn calls() -> Vec<(Value, Vec<(&'static str, &'static str, Option<&'static str>)>)> {
+/// A mail: to whom, about what, with a link to which page.
+type Told = (&'static str, &'static str, Option<&'static str>);
+
+/// Every event after the first that calls for mail, and the mails.
+fn calls() -> Vec<(Value, Vec<Told>)> {
     let (credential, ends) = (id(), second(600).timestamp());
     let asked = json!({"email": ADA, "credential": credential, "ends": ends});
     let moving = json!({"email": OTHER, "from": ADA, "credential": credential, "ends": ends});

@@ -2,6 +2,8 @@
 //! `#[cfg(test)]` tells clippy that helpers, too, are tests.
 
 #[cfg(test)]
+mod function;
+#[cfg(test)]
 mod ground;
 #[cfg(test)]
 mod handling;

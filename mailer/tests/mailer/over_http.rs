@@ -18,9 +18,16 @@ use crate::ground::{ADA, Ground, batch, failed, second};
 
 const NONE: [&str; 0] = [];
 
-/// What it answers, if not that it has the mail; and what it was sent.
 #[derive(Clone, Default)]
-struct Server(Arc<Mutex<(Option<(u16, &'static str)>, Vec<Value>)>>);
+struct Server(Arc<Mutex<Heard>>);
+
+#[derive(Default)]
+struct Heard {
+    /// What it answers, if not that it has the mail.
+    answer: Option<(u16, &'static str)>,
+    /// What it was sent.
+    taken: Vec<Value>,
+}
 
 impl Server {
     async fn listen(&self) -> Transport {
@@ -39,19 +46,19 @@ impl Server {
     }
 
     fn answers(&self, answer: Option<(u16, &'static str)>) {
-        self.0.lock().unwrap().0 = answer;
+        self.0.lock().unwrap().answer = answer;
     }
 
     fn taken(&self) -> Vec<Value> {
-        self.0.lock().unwrap().1.clone()
+        self.0.lock().unwrap().taken.clone()
     }
 }
 
 /// The shapes of `SendEmail`. [Amazon SES API v2 reference]
 async fn take(State(server): State<Server>, body: String) -> Response {
     let mut state = server.0.lock().unwrap();
-    state.1.push(serde_json::from_str(&body).unwrap());
-    match state.0 {
+    state.taken.push(serde_json::from_str(&body).unwrap());
+    match state.answer {
         None => json!({"MessageId": "010f0192"}).to_string().into_response(),
         Some((status, name)) => {
             let text = json!({"message": "the address ada@example.com is in here"}).to_string();

@@ -14,7 +14,7 @@ const NONE: [&str; 0] = [];
 
 /// A server that takes mail, but answers commands that begin like this with that.
 #[derive(Clone, Default)]
-struct Server {
+pub(crate) struct Server {
     refusals: Arc<Mutex<Vec<(&'static str, &'static str)>>>,
     /// Every line that a client sent.
     heard: Arc<Mutex<Vec<String>>>,
@@ -22,7 +22,7 @@ struct Server {
 
 impl Server {
     /// Listens; the port.
-    async fn listen(&self) -> u16 {
+    pub(crate) async fn listen(&self) -> u16 {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = self.clone();
@@ -34,15 +34,15 @@ impl Server {
         port
     }
 
-    fn refuse(&self, command: &'static str, answer: &'static str) {
+    pub(crate) fn refuse(&self, command: &'static str, answer: &'static str) {
         self.refusals.lock().unwrap().push((command, answer));
     }
 
-    fn relents(&self) {
+    pub(crate) fn relents(&self) {
         self.refusals.lock().unwrap().clear();
     }
 
-    fn heard(&self) -> Vec<String> {
+    pub(crate) fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }
 
@@ -73,6 +73,9 @@ impl Server {
                 _ => "250 yes",
             };
             let answer = refused.unwrap_or(usual);
+            if answer.is_empty() {
+                continue;
+            }
             in_mail = answer == "354 go on";
             if to.write_all(format!("{answer}\r\n").as_bytes()).await.is_err() {
                 return;
@@ -88,7 +91,7 @@ async fn mailed(url: impl FnOnce(u16) -> String) -> (Ground, Server, mailer::Mai
     (ground, server, mailer)
 }
 
-fn plain(port: u16) -> String {
+pub(crate) fn plain(port: u16) -> String {
     format!("smtp://127.0.0.1:{port}")
 }
 
@@ -171,4 +174,15 @@ async fn neither_password_nor_mail_is_given_to_a_server_without_tls_where_it_is_
     let ada = ground.registered(ADA).await;
     assert_eq!(failed(&mailer::handle(&mailer, batch(&[(ada, 1)]), second(2)).await), ["1"]);
     assert_eq!(server.commands(), ["EHLO"]);
+}
+
+#[tokio::test]
+async fn a_server_that_has_taken_a_mail_and_says_no_farewell_is_not_given_it_again() {
+    let (ground, server, mailer) = mailed(plain).await;
+    let ada = ground.registered(ADA).await;
+    server.refuse("QUIT", "");
+    for _ in 0..2 {
+        assert_eq!(failed(&mailer::handle(&mailer, batch(&[(ada, 1)]), second(2)).await), NONE);
+    }
+    assert_eq!(server.heard().iter().filter(|line| *line == ".").count(), 1);
 }

@@ -40,10 +40,10 @@ async fn weathered(seed: u64, downs: f64) -> Aftermath {
     let tables = Tables::prefixed("storm");
     tables.create(&storm.client()).await.unwrap();
     let keys = ServiceKeys::random().unwrap();
-    let store = Store::new(&storm.client(), &tables, &keys, Lifetimes::default());
+    let log = Store::new(&storm.client(), &tables, &keys, Lifetimes::default());
     let mut users = Vec::new();
     for number in 0..USERS {
-        users.push(registered(&store, &format!("user-{number}@example.com")).await);
+        users.push(registered(&log, &format!("user-{number}@example.com")).await);
     }
     let folder = tempfile::tempdir().unwrap();
     let outbox = Outbox::open(folder.path()).unwrap();
