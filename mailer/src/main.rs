@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use chrono::Utc;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use mailer::{Config, handle};
-use telemetry::Metrics;
+use telemetry::{Metrics, Settings};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -14,7 +14,10 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Error> {
-    let mailer = Config::from_settings(|key| std::env::var(key).ok())?.mailer(Utc::now).await?;
+    let settings = Settings::default();
+    let config = Config::from_settings(|name| settings.get(name))?;
+    settings.all_known()?;
+    let mailer = config.mailer(Utc::now).await?;
     mailer.warm().await;
     let metrics = Metrics::of(lambda_runtime::Config::from_env().function_name);
     let (mailer, metrics) = (&mailer, &metrics);

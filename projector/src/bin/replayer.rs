@@ -7,6 +7,7 @@ use chrono::Utc;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, run, service_fn};
 use projector::ReplayerConfig;
 use projector::replayer::{Order, OrderError};
+use telemetry::Settings;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -14,7 +15,10 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Error> {
-    let replayer = ReplayerConfig::from_settings(|key| std::env::var(key).ok())?.replayer(Utc::now).await?;
+    let settings = Settings::default();
+    let config = ReplayerConfig::from_settings(|name| settings.get(name))?;
+    settings.all_known()?;
+    let replayer = config.replayer(Utc::now).await?;
     replayer.model.warm().await;
     let replayer = &replayer;
     run(service_fn(|event: LambdaEvent<Order>| async move {

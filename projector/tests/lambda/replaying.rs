@@ -15,10 +15,10 @@ use crate::stream::Ground;
 
 type Item = HashMap<String, AttributeValue>;
 
-/// The settings of the replayer: it has nothing to do with identifiers.
+/// The settings of the replayer: those of the projector, and the table with its checkpoints.
 fn settings(ground: &Ground) -> BTreeMap<&'static str, String> {
     let mut settings = ground.settings();
-    settings.remove("ANNALS_IDENTIFIERS_TABLE");
+    settings.insert("ANNALS_SESSIONS_TABLE", ground.tables.sessions.clone());
     settings
 }
 

@@ -1,6 +1,6 @@
 //! What may replace what in the read model.
 
-use domain::Version;
+use domain::{FOLD, Version};
 use storage::{Broken, Parked, Put, Replacing, Snapshot, View};
 
 use crate::fixture::{Person, World, noon, second, text, view_key};
@@ -44,16 +44,18 @@ async fn a_document_replaces_those_that_know_less() {
 
 #[tokio::test]
 async fn a_document_of_a_lower_fold_gives_way_unless_it_knows_more_and_a_higher_one_never() {
+    const LOWER: u32 = FOLD - 1;
+    const HIGHER: u32 = FOLD + 1;
     let (world, ada, [first, second, third]) = three().await;
     put(&world, &ada, &second, Replacing::Older).await;
     let good = world.view(&ada).await;
     for (fold, snapshot, expected) in [
-        (0, &first, Put::Lost),
-        (0, &second, Put::Written),
-        (0, &third, Put::Written),
-        (2, &first, Put::Lost),
-        (2, &second, Put::Lost),
-        (2, &third, Put::Lost),
+        (LOWER, &first, Put::Lost),
+        (LOWER, &second, Put::Written),
+        (LOWER, &third, Put::Written),
+        (HIGHER, &first, Put::Lost),
+        (HIGHER, &second, Put::Lost),
+        (HIGHER, &third, Put::Lost),
     ] {
         for replacing in [Replacing::Older, Replacing::OlderOrEqual] {
             world.patch(&world.tables.views, good.clone(), "fold", Some(number(fold))).await;
