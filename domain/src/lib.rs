@@ -13,6 +13,6 @@ pub use user::{
     Account, Command, FOLD, LiveSession, MAX_SESSIONS, Rejection, User, UserEvent, VerifiedPassword, decide,
 };
 pub use values::{
-    CommandId, CredentialId, DisplayName, Email, Fault, NewPassword, PresentedPassword, SessionId, UserId,
-    Version,
+    CommandId, CredentialId, DeviceId, DisplayName, Email, Fault, NewPassword, PresentedPassword, SessionId,
+    UserId, Version,
 };

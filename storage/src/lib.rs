@@ -35,8 +35,8 @@ pub use restore::{Cleared, ClearedUpTo, Clearing};
 pub use retry::NO_NEW_TRY_AFTER;
 pub use seal::OpenError;
 pub use sessions::{
-    ClientId, CountError, Counted, Guessed, Guesses, Lifetimes, ListedSession, NewSession, RefreshToken,
-    Rotation, Session, SessionKeys, Sessions, TokenError,
+    ClientId, CountError, Counted, Guessed, Guesses, KnownDevice, Lifetimes, ListedSession, NewSession,
+    RefreshToken, Rotation, Session, SessionKeys, Sessions, TokenError,
 };
 pub use store::{Loaded, Store};
 pub use vault::{DataKey, Vault, VerifierKeys, WrappingKeys, is_vault};

@@ -45,7 +45,8 @@ impl Population {
             self.execute(&mut loaded, command, verifier, None).await;
             let session = SessionId::new(self.id());
             let begun = self.store.sessions.begin(user, session, None, now()).unwrap();
-            let command = Command::SignIn { email, credential, attempt: 1, session, ends: begun.ends };
+            let command =
+                Command::SignIn { email, credential, attempt: 1, device: None, session, ends: begun.ends };
             let agent = Some("x".repeat(200_000));
             self.execute(&mut loaded, command, Enclosed::Session(Box::new(begun)), agent).await;
             users.push(user);

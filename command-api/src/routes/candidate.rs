@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 use domain::{CredentialId, Email, PresentedPassword, UserId};
-use storage::{Counted, Guessed, Loaded, Snapshot};
+use storage::{Counted, Guessed, KnownDevice, Loaded, Snapshot};
 
 use crate::http::Problem;
 use crate::passwords::HashError;
@@ -12,6 +12,7 @@ pub(super) struct Candidate {
     pub user: UserId,
     pub loaded: Option<Loaded>,
     guessed: Guessed,
+    device: Option<KnownDevice>,
 }
 
 impl Candidate {
@@ -31,13 +32,29 @@ impl Candidate {
             Some(user) => Guessed::User(user),
             None => Guessed::Unknown(identifier),
         };
-        Ok(Self { user, loaded, guessed })
+        Ok(Self { user, loaded, guessed, device: None })
     }
 
     /// A user who is known by their session.
     pub(super) const fn signed_in(loaded: Loaded) -> Self {
         let user = loaded.user();
-        Self { user, loaded: Some(loaded), guessed: Guessed::User(user) }
+        Self { user, loaded: Some(loaded), guessed: Guessed::User(user), device: None }
+    }
+
+    /// Counts the attempts of a device apart, if it presents a token by which it is known: what strangers guess does not
+    /// keep it out. Any other token is none, and nothing tells.
+    pub(super) fn recognise(&mut self, service: &Service, token: Option<&str>, now: DateTime<Utc>) {
+        let sessions = &service.store.sessions;
+        let known = token.and_then(|token| sessions.known_device(token, self.user, now));
+        if let Some(known) = known {
+            self.guessed = Guessed::Device(self.user, known.id);
+            self.device = Some(known);
+        }
+    }
+
+    /// The device at which this attempt is counted, if it is known.
+    pub(super) const fn device(&self) -> Option<KnownDevice> {
+        self.device
     }
 
     /// Counts this attempt, before it is evaluated; its number. One count for every route that looks at a password.
@@ -45,10 +62,17 @@ impl Candidate {
     /// The view may not know of the last success yet, and there may be another one meanwhile. So a refusal counts only
     /// once the log has been read to its end and has nothing new to say.
     pub(super) async fn count(&mut self, service: &Service, now: DateTime<Utc>) -> Result<u64, Problem> {
-        let mut base = self.last_success();
+        let mut base = self.base();
         loop {
             let wait = match service.store.guesses.count(&self.guessed, base, now).await? {
                 Counted::Attempt(number) => return Ok(number),
+                Counted::Exhausted => {
+                    tracing::warn!(user = %self.user, "a device failed too often and counts as unknown");
+                    self.device = None;
+                    self.guessed = Guessed::User(self.user);
+                    base = self.base();
+                    continue;
+                }
                 Counted::TooEarly { wait } => wait,
             };
             if let Some(loaded) = &mut self.loaded {
@@ -56,15 +80,19 @@ impl Candidate {
             } else {
                 service.store.log.advance(self.user, &mut Snapshot::default(), None).await?;
             }
-            if self.last_success() == base {
+            if self.base() == base {
                 tracing::warn!(user = %self.user, "a password was not looked at: too early");
                 return Err(Problem::TooEarly(wait));
             }
-            base = self.last_success();
+            base = self.base();
         }
     }
 
-    fn last_success(&self) -> u64 {
+    /// The last attempt that succeeded, in the count that this one goes into.
+    fn base(&self) -> u64 {
+        if let Some(device) = self.device {
+            return device.base;
+        }
         let account = self.loaded.as_ref().and_then(|loaded| loaded.snapshot().user.account());
         account.map_or(0, |account| account.last_success)
     }

@@ -19,7 +19,10 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
         }
         (Command::Register { .. }, User::Registered(_)) => Err(Rejection::AlreadyRegistered),
 
-        (Command::SignIn { email, credential, attempt, session, ends }, User::Registered(account)) => {
+        (
+            Command::SignIn { email, credential, attempt, device, session, ends },
+            User::Registered(account),
+        ) => {
             if account.email != *email || account.credential != *credential {
                 return Err(Rejection::CredentialMismatch);
             }
@@ -28,7 +31,7 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
                 session: *session,
                 // The log keeps whole seconds: what is folded now must be what is folded from it later.
                 ends: ends.trunc_subsecs(0),
-                password: VerifiedPassword { credential: *credential, attempt: *attempt },
+                password: VerifiedPassword { credential: *credential, attempt: *attempt, device: *device },
                 evicted,
                 lapsed,
             }])

@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 
-use super::{Account, LiveSession, User, UserEvent};
+use super::{Account, LiveSession, User, UserEvent, VerifiedPassword};
 use crate::values::{SessionId, Version};
 
 impl User {
@@ -28,7 +28,7 @@ impl User {
                 Self::Registered(mut account),
                 UserEvent::UserSignedIn { session, ends, password, evicted, lapsed },
             ) => {
-                account.last_success = account.last_success.max(password.attempt);
+                move_base(&mut account, password);
                 account.sessions.retain(|live| Some(live.id) != *evicted && !lapsed.contains(&live.id));
                 account.sessions.push(LiveSession { id: *session, ends: *ends });
                 Self::Registered(account)
@@ -44,7 +44,7 @@ impl User {
                 UserEvent::UserPasswordChanged { credential, password, ended },
             ) => {
                 account.credential = *credential;
-                account.last_success = account.last_success.max(password.attempt);
+                move_base(&mut account, password);
                 Self::Registered(without(account, ended))
             }
             (
@@ -68,6 +68,13 @@ impl User {
                 | UserEvent::RefreshTokenReused { .. },
             ) => user,
         }
+    }
+}
+
+/// What came before an attempt that succeeded no longer counts, unless it was counted apart, at a device.
+fn move_base(account: &mut Account, password: &VerifiedPassword) {
+    if password.device.is_none() {
+        account.last_success = account.last_success.max(password.attempt);
     }
 }
 

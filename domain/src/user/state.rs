@@ -5,7 +5,7 @@ use crate::values::{CredentialId, DisplayName, Email, SessionId, Version};
 
 /// The number of the folding code. It goes up whenever [`User::evolve`] or the form of [`User`] changes, so that
 /// documents of another number are neither used nor overwritten by older code. `tests/golden/` holds its documents.
-pub const FOLD: u32 = 1;
+pub const FOLD: u32 = 2;
 
 /// What a user's events add up to: the state that decisions rest on and the document of the read model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -35,7 +35,7 @@ pub struct Account {
     /// The sessions begun and not ended, oldest first; some may have reached their end by now.
     #[serde(with = "packed_sessions", default, skip_serializing_if = "Vec::is_empty")]
     pub sessions: Vec<LiveSession>,
-    /// The number of the last attempt to sign in that succeeded, from which consecutive failures are counted.
+    /// The number of the last attempt in the user's own count that succeeded, from which consecutive failures are counted.
     pub last_success: u64,
     /// When the user registered.
     pub created_at: DateTime<Utc>,

@@ -4,9 +4,9 @@ use chrono::TimeDelta;
 use domain::{Command, Email, MAX_SESSIONS, Rejection, UserEvent, VerifiedPassword};
 
 use crate::fixture::{
-    a_month_later, ada, change_password, credential, end_others, end_reused, end_session, ended_others,
-    ended_session, given, minute, password, password_changed, register, registered, rename, renamed, reused,
-    session, sign_in, sign_out, signed_in, signed_in_until, signed_out,
+    a_month_later, ada, change_password, credential, device, end_others, end_reused, end_session,
+    ended_others, ended_session, given, minute, password, password_changed, register, registered, rename,
+    renamed, reused, session, sign_in, sign_out, signed_in, signed_in_until, signed_out,
 };
 
 /// Ada with as many sessions as she may have: numbers 1 to 50.
@@ -72,6 +72,7 @@ fn a_stale_credential_signs_nobody_in() {
         email: ada(),
         credential: credential(2),
         attempt: 1,
+        device: None,
         session: session(1),
         ends: a_month_later(),
     };
@@ -84,6 +85,7 @@ fn another_address_signs_nobody_in() {
         email: Email::parse("augusta@example.com").unwrap(),
         credential: credential(1),
         attempt: 1,
+        device: None,
         session: session(1),
         ends: a_month_later(),
     };
@@ -96,6 +98,7 @@ fn a_session_ends_on_a_whole_second_because_the_log_keeps_no_more() {
         email: ada(),
         credential: credential(1),
         attempt: 1,
+        device: None,
         session: session(1),
         ends: a_month_later() + TimeDelta::milliseconds(999),
     };
@@ -259,13 +262,14 @@ fn the_old_password_signs_nobody_in_once_it_was_changed() {
         email: ada(),
         credential: credential(2),
         attempt: 3,
+        device: None,
         session: session(3),
         ends: a_month_later(),
     };
     changed().when(&with_the_new).then([UserEvent::UserSignedIn {
         session: session(3),
         ends: a_month_later(),
-        password: VerifiedPassword { credential: credential(2), attempt: 3 },
+        password: VerifiedPassword { credential: credential(2), attempt: 3, device: None },
         evicted: None,
         lapsed: vec![],
     }]);
@@ -295,4 +299,17 @@ fn a_session_that_has_ended_ends_no_other() {
     let history = || given([registered(), signed_in(1), signed_in(2), signed_out(1)]);
     history().when(&end_session(1, 2)).then_refused(Rejection::SessionEnded);
     history().when(&end_others(1)).then_refused(Rejection::SessionEnded);
+}
+
+#[test]
+fn a_sign_in_records_the_device_at_which_its_attempt_was_counted() {
+    let Command::SignIn { email, credential, attempt, session, ends, .. } = sign_in(5) else { return };
+    let command = Command::SignIn { email, credential, attempt, device: Some(device(1)), session, ends };
+    given([registered(), signed_in(1)]).when(&command).then([UserEvent::UserSignedIn {
+        session,
+        ends,
+        password: VerifiedPassword { device: Some(device(1)), ..password(5) },
+        evicted: None,
+        lapsed: vec![],
+    }]);
 }

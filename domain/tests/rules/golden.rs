@@ -8,7 +8,7 @@ use domain::{FOLD, User, UserEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::fixture::{
-    a_month_later, ada, credential, ended_others, ended_session, given, password, password_changed,
+    a_month_later, ada, credential, device, ended_others, ended_session, given, password, password_changed,
     registered, renamed, reused, session, signed_in, signed_out,
 };
 
@@ -20,6 +20,7 @@ fn written_today() -> Vec<UserEvent> {
     let mut written =
         vec![UserEvent::UserRegistered { email: ada(), name: None, credential: credential(1) }, registered()];
     written.extend(sign_ins());
+    written.extend(sign_ins_at_a_device());
     written.extend([signed_out(1), reused(1), renamed(None), renamed(Some("Ada Lovelace"))]);
     written.extend([password_changed(12, []), password_changed(12, [1, 3])]);
     written.extend([ended_session(1), ended_others([1, 3])]);
@@ -43,6 +44,17 @@ fn sign_ins() -> [UserEvent; 4] {
     ]
 }
 
+/// The leanest and the fullest of those that were counted at a device.
+fn sign_ins_at_a_device() -> [UserEvent; 2] {
+    let [lean, _, _, full] = sign_ins();
+    [lean, full].map(|mut event| {
+        if let UserEvent::UserSignedIn { password, .. } = &mut event {
+            password.device = Some(device(1));
+        }
+        event
+    })
+}
+
 /// The stored names of all variants, which serde tells whoever asks for one that does not exist.
 fn names_of_all_events() -> BTreeSet<String> {
     let error = serde_json::from_str::<UserEvent>(r#"{"":{}}"#).unwrap_err().to_string();
@@ -60,6 +72,8 @@ fn what_the_lines_mean() -> Vec<UserEvent> {
     meant.extend(sign_ins());
     meant.extend([password_changed(12, []), password_changed(12, [1, 3])]);
     meant.extend([ended_session(1), ended_others([1, 3])]);
+    // With `device` in `password`.
+    meant.extend(sign_ins_at_a_device());
     meant
 }
 
@@ -130,6 +144,7 @@ fn folded_today() -> Vec<String> {
         evicted: Some(session(1)),
         lapsed: vec![session(2)],
     };
+    let [lean, _] = sign_ins_at_a_device();
     let histories = [
         vec![nameless],
         vec![registered()],
@@ -149,6 +164,7 @@ fn folded_today() -> Vec<String> {
             ended_session(3),
             ended_others([1, 4]),
         ],
+        vec![registered(), signed_in(2), lean],
     ];
     histories
         .into_iter()

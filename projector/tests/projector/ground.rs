@@ -123,8 +123,14 @@ impl Ground {
         let snapshot = store.log.fold(user).await.unwrap().outcome.unwrap();
         let credential = snapshot.user.account().unwrap().credential;
         let begun = store.sessions.begin(user, session, None, now()).unwrap();
-        let command =
-            Command::SignIn { email: address(user), credential, attempt: 1, session, ends: begun.ends };
+        let command = Command::SignIn {
+            email: address(user),
+            credential,
+            attempt: 1,
+            device: None,
+            session,
+            ends: begun.ends,
+        };
         let mut loaded = store.load(user).await.unwrap().unwrap();
         self.execute(store, &mut loaded, command, Enclosed::Session(Box::new(begun)), agent).await;
         session

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::UserId;
+use domain::{DeviceId, UserId};
 
 use crate::error::{Broken, Unavailable};
 use crate::identifiers::Identifier;
@@ -24,6 +24,11 @@ const WAITS: u32 = 11;
 const MOST: u64 = 1 << 32;
 /// The clocks of two functions do not differ by more.
 const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(1);
+/// After so many consecutive failures a device counts as unknown; each of its users has as many guesses of their own.
+/// [NIST SP 800-63B-4, section 3.2.2]
+const MOST_OF_A_DEVICE: u64 = 100;
+/// The counts of devices are forgotten after this, and their tokens are good for no longer.
+pub(super) const DEVICE_FORGOTTEN_AFTER: TimeDelta = TimeDelta::days(365);
 /// How often a count that was patched meanwhile is looked at again.
 const TRIES: usize = 3;
 /// The counts of addresses that nobody has are forgotten after this.
@@ -34,6 +39,8 @@ const FORGOTTEN_AFTER: TimeDelta = TimeDelta::days(90);
 pub enum Guessed {
     /// A user's.
     User(UserId),
+    /// A user's, by a device that they signed in with before.
+    Device(UserId, DeviceId),
     /// Those of an address that no user has.
     Unknown(Identifier),
 }
@@ -50,6 +57,8 @@ pub struct Guesses {
 pub enum Counted {
     /// It is counted, with this number, and may be evaluated.
     Attempt(u64),
+    /// It came from a device that has failed so often since it last succeeded that it is none any more; not counted.
+    Exhausted,
     /// It came too early and was not counted.
     TooEarly {
         /// How long until the next may come.
@@ -102,6 +111,9 @@ impl Guesses {
                 Added::As(number) => return Ok(Counted::Attempt(number)),
                 Added::Refused(found) => found,
             };
+            if is_exhausted(guessed, &refused, base) {
+                return Ok(Counted::Exhausted);
+            }
             if let Some(wait) = wait_for(&refused, base, now) {
                 return Ok(Counted::TooEarly { wait });
             }
@@ -139,9 +151,15 @@ impl Guesses {
                 request.expression_attribute_values(format!(":t{level}"), n(earlier.timestamp_millis()));
         }
         let allowed = allowed.join(" OR ");
+        let limited = if let Guessed::Device(..) = guessed {
+            request = request.expression_attribute_values(":exhausted", n(exhausted_at(base)));
+            " AND #attempts < :exhausted"
+        } else {
+            ""
+        };
         let condition = format!(
             "attribute_not_exists(#attempts) OR \
-             (#attempts BETWEEN :base AND :most AND #last <= :soon AND ({allowed}))"
+             (#attempts BETWEEN :base AND :most AND #last <= :soon AND ({allowed}){limited})"
         );
         sent(request.condition_expression(condition)).await
     }
@@ -179,18 +197,21 @@ impl Guesses {
         now: DateTime<Utc>,
         attempts: &'static str,
     ) -> UpdateItemFluentBuilder {
-        let (partition, expires) = match guessed {
-            Guessed::User(user) => (user.to_string(), None),
-            Guessed::Unknown(identifier) => {
-                (identifier.as_str().to_owned(), Some((now + FORGOTTEN_AFTER).timestamp()))
+        let counts = || "guesses".to_owned();
+        let (partition, item, kept) = match guessed {
+            Guessed::User(user) => (user.to_string(), counts(), None),
+            Guessed::Device(user, device) => {
+                (user.to_string(), format!("guesses-{device}"), Some(DEVICE_FORGOTTEN_AFTER))
             }
+            Guessed::Unknown(identifier) => (identifier.as_str().to_owned(), counts(), Some(FORGOTTEN_AFTER)),
         };
+        let expires = kept.map(|kept| (now + kept).timestamp());
         let request = self
             .client
             .update_item()
             .table_name(&self.table)
             .key("user", s(partition))
-            .key("item", s("guesses"))
+            .key("item", s(item))
             .expression_attribute_names("#attempts", "attempts")
             .expression_attribute_names("#last", "last")
             .expression_attribute_values(":now", n(now.timestamp_millis()))
@@ -225,6 +246,17 @@ async fn sent(request: UpdateItemFluentBuilder) -> Result<Added, CountError> {
             _ => Err(CountError::Unavailable(error.into())),
         },
     }
+}
+
+/// The count at which a device is none any more, if it last succeeded with attempt `base`.
+const fn exhausted_at(base: u64) -> u64 {
+    base.saturating_add(MOST_OF_A_DEVICE)
+}
+
+/// Whether a count that refused an attempt is that of a device which has failed too often.
+fn is_exhausted(guessed: &Guessed, found: &Item, base: u64) -> bool {
+    let attempts: Option<u64> = number(found, "attempts").ok();
+    matches!(guessed, Guessed::Device(..)) && attempts.is_some_and(|attempts| attempts >= exhausted_at(base))
 }
 
 /// How long a count that refused an attempt asks to wait; `None` if it was not made by counting.

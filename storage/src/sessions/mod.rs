@@ -2,6 +2,7 @@
 //! beside them.
 
 mod client;
+mod device;
 mod guesses;
 mod list;
 mod row;
@@ -19,6 +20,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::{SessionId, UserId};
 
 pub use client::ClientId;
+pub use device::KnownDevice;
 pub use guesses::{CountError, Counted, Guessed, Guesses};
 pub use list::ListedSession;
 pub(crate) use list::Origin;

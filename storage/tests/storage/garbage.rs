@@ -332,6 +332,7 @@ impl Town {
             // After the last success; how many there were is what somebody who writes the table can set.
             Ok(Counted::Attempt(number)) => prop_assert!(number > 2, "{number}"),
             Ok(Counted::TooEarly { wait }) => prop_assert!(wait.num_minutes() <= 15, "{wait}"),
+            Ok(Counted::Exhausted) => prop_assert!(false, "a user is no device"),
             Err(CountError::Broken(broken)) => quotes_nothing(&broken)?,
             Err(CountError::Unavailable(error)) => {
                 prop_assert!(false, "{error:?}");

@@ -53,7 +53,7 @@ async fn the_limit_is_exact_however_many_guess_at_once() {
             .iter()
             .filter_map(|counted| match counted {
                 Counted::Attempt(number) => Some(*number),
-                Counted::TooEarly { .. } => None,
+                Counted::TooEarly { .. } | Counted::Exhausted => None,
             })
             .collect();
         numbers.sort_unstable();

@@ -6,6 +6,8 @@ mod append;
 #[cfg(test)]
 mod budget;
 #[cfg(test)]
+mod devices;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod garbage;
@@ -25,6 +27,7 @@ mod log;
 mod log_size;
 #[cfg(test)]
 mod looking_back;
+#[cfg(test)]
 mod mutations;
 #[cfg(test)]
 mod outcomes;
