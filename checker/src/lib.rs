@@ -156,7 +156,7 @@ fn counts(Story { world, history, truth, .. }: &Story) -> Counts {
                 counts.add("signed in on a device", 1);
             }
             (Command::SignIn { device: Some(_), .. }, Answer::Refused(_)) => {
-                counts.add("refused a device", 1)
+                counts.add("refused a device", 1);
             }
             (Command::Revoke(_), Answer::Done) => counts.add("revoked", 1),
             _ => {}

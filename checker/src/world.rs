@@ -233,7 +233,7 @@ fn http_request(number: usize, agent: &str, command: &Command, secret: &str) -> 
             builder("POST", "/login").body(body.to_string().into())
         }
         // Now and then as OAuth has it: the one is as good as the other.
-        Command::Refresh(token) if number % 3 == 0 => {
+        Command::Refresh(token) if number.is_multiple_of(3) => {
             form(builder, "/oauth2/token", format!("grant_type=refresh_token&refresh_token={}", token.text))
         }
         Command::Revoke(token) => form(builder, "/oauth2/revoke", format!("token={}", token.text)),
@@ -340,7 +340,8 @@ async fn read(request: usize, command: &Command, response: Response, now: DateTi
             | Command::EndSession { .. }
             | Command::EndOtherSessions(_),
             204,
-        ) => Some(Answer::Done),
+        )
+        | (Command::Revoke(_), 200) => Some(Answer::Done),
         (Command::ReadProfile(..) | Command::Rename { .. }, 200) => Some(Answer::Profile(Profile {
             user: text("user_id")?,
             version: header("annals-version").parse().ok()?,
@@ -349,7 +350,6 @@ async fn read(request: usize, command: &Command, response: Response, now: DateTi
             name: text("name"),
             updated_at: text("updated_at")?,
         })),
-        (Command::Revoke(_), 200) => Some(Answer::Done),
         (Command::Introspect(_), 200) => body["active"].as_bool().map(Answer::Worth),
         (Command::LookBack(..), 200) => {
             let shown = body["events"].as_array()?.iter().map(shown).collect::<Option<_>>()?;
