@@ -186,8 +186,8 @@ fn a_revocation_that_ended_nothing_and_one_of_a_forgery_that_did() {
     });
     finds("is not what was asked for", |story| {
         let causes: Vec<_> = story.truth.commits().filter_map(request_of).collect();
-        let caused = entry(story, |entry| revoked(entry) && causes.contains(&entry.request))?;
-        let Command::Revoke(token) = &mut caused.command else { return None };
+        let revocation = entry(story, |entry| revoked(entry) && causes.contains(&entry.request))?;
+        let Command::Revoke(token) = &mut revocation.command else { return None };
         token.genuine = false;
         Some(())
     });
