@@ -1,6 +1,7 @@
 """What schemathesis needs to know of Annals beyond its document: how to sign in, what an address looks like that is
 taken, and what holds for every answer. It names no route but those by which one registers and signs in."""
 
+import base64
 import uuid
 
 import requests
@@ -8,6 +9,8 @@ import schemathesis
 from hypothesis import strategies as st
 
 PASSWORD = "correct horse battery"
+# The client that introspects, with its secret: `.ci/contract` gives the server its hash.
+GATEWAY = ("gateway", "the secret of the gateway")
 
 # Any address that is taken: JSON Schema's `email` allows quoted local parts and hosts without a domain, which are not.
 schemathesis.openapi.format(
@@ -38,7 +41,35 @@ def new_user(base):
 
 
 def needs_a_session(context):
-    return bool(context.operation.definition.raw.get("security"))
+    return {"bearer": []} in context.operation.definition.raw.get("security", [])
+
+
+def needs_a_client(context):
+    return context.operation.definition.raw.get("security") == [{"client": []}]
+
+
+@schemathesis.auth(refresh_interval=None).apply_to(needs_a_client)
+class Gateway:
+    """The client that introspects. Who it is stands in the header, and so not in the form as well."""
+
+    def get(self, case, context):
+        return "Basic " + base64.b64encode(":".join(GATEWAY).encode()).decode()
+
+    def set(self, case, authorization, context):
+        case.headers["Authorization"] = authorization
+        if case.meta.generation.mode.is_positive and isinstance(case.body, dict):
+            case.body.pop("client_id", None)
+            case.body.pop("client_secret", None)
+
+
+@schemathesis.hook
+def before_call(context, case, **kwargs):
+    """A client made up at random is none. Only what is meant to be right is put right: the public one has no secret."""
+    if case.path in ("/oauth2/token", "/oauth2/revoke") and case.meta.generation.mode.is_positive:
+        if isinstance(case.body, dict):
+            case.body.pop("client_secret", None)
+            if "client_id" in case.body:
+                case.body["client_id"] = "annals"
 
 
 @schemathesis.auth(refresh_interval=None).apply_to(needs_a_session)
@@ -84,7 +115,12 @@ def every_answer(ctx, response, case):
     # there for its owner is there for nobody else.
     if status < 300 and case.path_parameters and case.id in strangers:
         assert strangers[case.id] == 404
-    if status >= 400:
+    if status in (400, 401, 413, 415) and case.path.startswith("/oauth2/"):
+        # OAuth has a form of its own for what is wrong with a request. [RFC 6749, section 5.2]
+        assert headers["content-type"] == "application/json"
+        assert set(response.json()) == {"error", "error_description"}
+        assert ("www-authenticate" in headers) == (status == 401)
+    elif status >= 400:
         assert headers["content-type"] == "application/problem+json"
         assert headers["cache-control"] == "no-store"
         assert ("www-authenticate" in headers) == (status == 401)

@@ -233,7 +233,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "m=…,t=…,p=…", default_value_t = HashParams::default())]
     pub argon2: HashParams,
     /// The OAuth clients that have a secret: a JSON list such as
-    /// [{"id": "gateway", "secret_sha256": ["…"], "may": ["refresh", "revoke", "introspect"]}].
+    /// `[{"id": "gateway", "secret_sha256": ["…"], "may": ["refresh", "revoke", "introspect"]}]`.
     #[arg(long, value_name = "FILE")]
     pub clients: Option<PathBuf>,
     /// Whether addresses have to be verified before anybody signs in: optional or required.

@@ -107,7 +107,7 @@ async fn make_user(
         let session = SessionId::new(id(10 + attempt));
         let begun = store.sessions.begin(user, session, Some(AGENT), at)?;
         let command =
-            Command::SignIn { email: email.clone(), credential, attempt, session, ends: begun.ends, verified_only: false };
+            Command::SignIn { email: email.clone(), credential, attempt, device: None, session, ends: begun.ends, verified_only: false };
         Ok((command, Enclosed::Session(Box::new(begun))))
     };
     let mut loaded = Loaded::unborn(user)?;

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use testkit::Random;
 use tokio::time::sleep;
 
-use crate::history::{Access, Answer, Command, GUESSABLE, Mailed, Token};
+use crate::history::{Access, Answer, Command, Device, GUESSABLE, Mailed, Token};
 use crate::world::World;
 
 /// So often a client that was told nothing sends the same again, at most.
@@ -29,6 +29,8 @@ pub(crate) struct Hearsay(Mutex<Heard>);
 #[derive(Default)]
 struct Heard {
     sessions: Vec<Session>,
+    /// Devices, with the number of the address that was signed in with.
+    devices: Vec<(usize, Device)>,
     /// Addresses that were registered, and their passwords in the order in which they were set, or perhaps were.
     accounts: Vec<(usize, usize)>,
     /// Mails with which a password can be reset, or could be.
@@ -65,7 +67,7 @@ impl Hearsay {
     /// Takes note of an answer.
     fn hear(&self, client: usize, agent: &str, command: &Command, answer: &Answer) {
         let mut heard = self.heard();
-        let Heard { sessions, accounts, .. } = &mut *heard;
+        let Heard { sessions, devices, accounts, .. } = &mut *heard;
         if let (Some(access), Answer::Refused(401)) = (command.acting(), answer) {
             for known in sessions.iter_mut().filter(|known| known.access.session == access.session) {
                 known.refused = true;
@@ -75,7 +77,8 @@ impl Hearsay {
             (Command::Register { address, password, .. }, Answer::Registered { .. }) => {
                 accounts.push((*address, *password));
             }
-            (Command::SignIn { address, .. }, Answer::SignedIn { version, token, access, .. }) => {
+            (Command::SignIn { address, .. }, Answer::SignedIn { version, token, access, device, .. }) => {
+                devices.push((*address, device.clone()));
                 sessions.push(Session {
                     client,
                     agent: agent.to_owned(),
@@ -154,7 +157,7 @@ impl Client {
             let early = if self.random.chance(0.3) { self.registration() } else { self.sign_in() };
             return (agent, early);
         };
-        let command = match self.random.below(100) {
+        let command = match self.random.below(112) {
             0..=5 => self.registration(),
             6..=29 => self.sign_in(),
             30..=49 => {
@@ -177,7 +180,13 @@ impl Client {
             75..=82 => self.rename(session),
             83..=92 => self.change_of_password(session),
             93..=96 => self.end_of_a_session(session),
-            _ => Command::EndOtherSessions(session.access),
+            97..=99 => Command::EndOtherSessions(session.access),
+            100..=102 => Command::Revoke(self.some_token(&session.tokens)),
+            103..=106 => Command::Introspect(session.access),
+            _ => {
+                let before = self.random.chance(0.5).then(|| 1 + self.random.below(30) as u64);
+                Command::LookBack(session.access, before)
+            }
         };
         (agent, command)
     }
@@ -245,7 +254,27 @@ impl Client {
         let known = account.and_then(|(address, _)| Some((*address, self.password_of(*address)?)));
         let (address, password) =
             known.unwrap_or_else(|| (self.random.below(self.addresses), self.random.below(self.clients)));
-        Command::SignIn { address, password }
+        let device = if self.random.chance(0.5) { self.some_device(address) } else { None };
+        Command::SignIn { address, password, device }
+    }
+
+    /// A device of an address mostly, by its latest token or an earlier one; or one of somebody else, or of nobody.
+    fn some_device(&mut self, of: usize) -> Option<Device> {
+        let mut known = self.hearsay.heard().devices.clone();
+        if self.random.chance(0.85) {
+            known.retain(|(address, _)| *address == of);
+        }
+        let latest = self.random.chance(0.6);
+        let chosen = if latest { known.last() } else { self.random.pick(&known) };
+        let (_, mut device) = chosen.cloned()?;
+        if self.random.chance(0.1) {
+            let mut text = device.text.into_bytes();
+            let place = self.random.below(text.len());
+            text[place] = if text[place] == b'A' { b'B' } else { b'A' };
+            device.text = String::from_utf8_lossy(&text).into_owned();
+            device.genuine = false;
+        }
+        Some(device)
     }
 
     /// One's own latest session mostly, or an earlier one, or somebody else's; seldom one that was refused.
@@ -283,7 +312,7 @@ impl Client {
         let (of, agent) = (self.random.below(self.addresses), format!("c{}", self.number));
         if self.random.chance(0.1) {
             self.world.a_day_of_guesses(of).await;
-            let guess = Command::SignIn { address: of, password: usize::MAX };
+            let guess = Command::SignIn { address: of, password: usize::MAX, device: None };
             self.twice_at_once(&agent, &guess).await;
         }
         for _ in 0..=self.random.below(3) {
@@ -322,7 +351,9 @@ impl Client {
 
     /// Tries wrong passwords on one address, all at once.
     async fn guess_in_a_rush(&mut self) {
-        let guess = Command::SignIn { address: self.random.below(self.addresses), password: usize::MAX };
+        let address = self.random.below(self.addresses);
+        let device = if self.random.chance(0.4) { self.some_device(address) } else { None };
+        let guess = Command::SignIn { address, password: usize::MAX, device };
         let world = &self.world;
         let rush: Vec<_> = (0..12)
             .map(|_| {

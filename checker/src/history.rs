@@ -23,6 +23,8 @@ pub enum Command {
         address: usize,
         /// The password, by its number.
         password: usize,
+        /// The token of a device, this one or another.
+        device: Option<Device>,
     },
     /// New tokens for a refresh token.
     Refresh(Token),
@@ -71,7 +73,16 @@ pub enum Command {
     },
     /// To end all other sessions.
     EndOtherSessions(Access),
+    /// To revoke a refresh token, as OAuth has it.
+    Revoke(Token),
+    /// What an access token is worth, as OAuth has it.
+    Introspect(Access),
+    /// A page of one's own history, of what is before this version.
+    LookBack(Access, Option<u64>),
 }
+
+/// So many commits a page of a history has.
+pub const PAGE: usize = 5;
 
 /// The number of a password that nobody may take.
 pub const GUESSABLE: usize = 2_000_000;
@@ -117,6 +128,21 @@ pub struct Access {
     pub expires: DateTime<Utc>,
 }
 
+/// The token of a device as a client has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Whose device it is.
+    pub user: UserId,
+    /// The request that signed in on it first: by that it is told from others.
+    pub first: usize,
+    /// The request that brought the token.
+    pub given: usize,
+    /// Itself.
+    pub text: String,
+    /// Whether it is as the service gave it.
+    pub genuine: bool,
+}
+
 /// What a client was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -139,6 +165,8 @@ pub enum Answer {
         token: Token,
         /// The access token.
         access: Access,
+        /// The token of the device.
+        device: Device,
     },
     /// 200 to a refresh.
     Refreshed(Token, Access),
@@ -150,6 +178,10 @@ pub enum Answer {
     Profile(Profile),
     /// 200 to a question for the sessions.
     Sessions(Vec<Listed>),
+    /// 200 to a question for the history: version, kind and cause of each event, and where the next page begins.
+    Events(Vec<Shown>, Option<u64>),
+    /// 200 to a question for what a token is worth.
+    Worth(bool),
     /// 401: the sign-in of the session is too long ago.
     SignInTooOld,
     /// 422: the current password is another.
@@ -194,6 +226,19 @@ pub struct Listed {
     pub signed_in_at: String,
 }
 
+/// An event as it was shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Its version.
+    pub version: u64,
+    /// What it is called.
+    pub kind: String,
+    /// The request that caused it, by the network address shown.
+    pub request: Option<usize>,
+    /// When it happened.
+    pub at: String,
+}
+
 /// One request and what came of it.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -229,12 +274,25 @@ impl Command {
             | Self::ChangePassword { access, .. }
             | Self::ListSessions(access)
             | Self::EndSession { access, .. }
+            | Self::LookBack(access, _)
             | Self::EndOtherSessions(access) => Some(access),
             Self::Register { .. }
             | Self::SignIn { .. }
             | Self::Refresh(_)
             | Self::Forget { .. }
-            | Self::Reset { .. } => None,
+            | Self::Reset { .. }
+            | Self::Revoke(_)
+            | Self::Introspect(_) => None,
+        }
+    }
+
+    /// The device on which somebody signs in as this user, if its token is as good as it should be.
+    pub fn known_device(&self, user: UserId) -> Option<&Device> {
+        match self {
+            Self::SignIn { device, .. } => {
+                device.as_ref().filter(|device| device.genuine && device.user == user)
+            }
+            _ => None,
         }
     }
 
@@ -333,7 +391,13 @@ impl fmt::Display for Entry {
             Command::Register { address, password, key } => {
                 write!(f, "register a{address} p{password} {}", key.as_deref().unwrap_or("-"))
             }
-            Command::SignIn { address, password } => write!(f, "sign in a{address} p{password}"),
+            Command::SignIn { address, password, device } => {
+                write!(f, "sign in a{address} p{password}")?;
+                device.as_ref().map_or(Ok(()), |Device { first, given, genuine, .. }| {
+                    let forged = if *genuine { "" } else { " forged" };
+                    write!(f, " on d{first} of #{given}{forged}")
+                })
+            }
             Command::Refresh(Token { session, generation, genuine, .. }) => {
                 let forged = if *genuine { "" } else { " forged" };
                 write!(f, "refresh {} g{generation}{forged}", short(session))
@@ -358,6 +422,14 @@ impl fmt::Display for Entry {
                 write!(f, "end {} by {}", short(session), short(&access.session))
             }
             Command::EndOtherSessions(access) => write!(f, "end all but {}", short(&access.session)),
+            Command::Revoke(Token { session, generation, genuine, .. }) => {
+                let forged = if *genuine { "" } else { " forged" };
+                write!(f, "revoke {} g{generation}{forged}", short(session))
+            }
+            Command::Introspect(access) => write!(f, "introspect {}", short(&access.session)),
+            Command::LookBack(access, before) => {
+                write!(f, "look back {} before {before:?}", short(&access.session))
+            }
         }?;
         f.write_str(" → ")?;
         match answer {
@@ -373,6 +445,12 @@ impl fmt::Display for Entry {
                 let listed: Vec<String> = sessions.iter().map(|listed| short(&listed.session)).collect();
                 write!(f, "[{}]", listed.join(" "))
             }
+            Answer::Events(shown, next) => {
+                let shown: Vec<String> =
+                    shown.iter().map(|shown| format!("v{} {}", shown.version, shown.kind)).collect();
+                write!(f, "[{}] next {next:?}", shown.join(", "))
+            }
+            Answer::Worth(active) => write!(f, "active: {active}"),
             Answer::SignInTooOld => f.write_str("sign-in too old"),
             Answer::WrongPassword => f.write_str("wrong password"),
             Answer::Guessable => f.write_str("guessable"),

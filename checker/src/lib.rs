@@ -35,7 +35,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 pub use campaign::{Campaign, campaign};
-pub use history::{Access, Answer, Command, Entry, GUESSABLE, Listed, Mailed, Profile, Token};
+pub use history::{
+    Access, Answer, Command, Device, Entry, GUESSABLE, Listed, Mailed, PAGE, Profile, Shown, Token,
+};
 pub use tally::Counts;
 
 use client::{Client, Hearsay};
@@ -151,6 +153,16 @@ fn counts(Story { world, history, truth, .. }: &Story) -> Counts {
     let mut counts = world.tally.counts();
     for entry in history {
         counts.add("requests", 1);
+        match (&entry.command, &entry.answer) {
+            (Command::SignIn { device: Some(_), .. }, Answer::SignedIn { .. }) => {
+                counts.add("signed in on a device", 1);
+            }
+            (Command::SignIn { device: Some(_), .. }, Answer::Refused(_)) => {
+                counts.add("refused a device", 1);
+            }
+            (Command::Revoke(_), Answer::Done) => counts.add("revoked", 1),
+            _ => {}
+        }
         match &entry.answer {
             Answer::Unknown => counts.add("unknown outcome", 1),
             Answer::Refused(status) => counts.add(&format!("refused {status}"), 1),
@@ -161,6 +173,9 @@ fn counts(Story { world, history, truth, .. }: &Story) -> Counts {
             Answer::Done => counts.add("done", 1),
             Answer::Profile(_) => counts.add("profile shown", 1),
             Answer::Sessions(_) => counts.add("sessions listed", 1),
+            Answer::Events(..) => counts.add("history shown", 1),
+            Answer::Worth(true) => counts.add("active token", 1),
+            Answer::Worth(false) => counts.add("inactive token", 1),
             Answer::SignInTooOld => counts.add("sign-in too old", 1),
             Answer::WrongPassword => counts.add("wrong current password", 1),
             Answer::Guessable => counts.add("guessable", 1),

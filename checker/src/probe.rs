@@ -71,12 +71,12 @@ impl Prober<'_> {
         let mut wrong: BTreeSet<usize> = set.into_iter().flatten().collect();
         wrong.insert(1_000_000);
         for password in wrong.into_iter().filter(|password| Some(*password) != current) {
-            let answer = self.ask("probe", Command::SignIn { address: of, password }).await;
+            let answer = self.ask("probe", Command::SignIn { address: of, password, device: None }).await;
             self.expect(answer == Answer::Refused(401), "probe", &answer);
             self.world.rest(LATER).await;
         }
         let Some(password) = current else { return };
-        let answer = self.ask("probe", Command::SignIn { address: of, password }).await;
+        let answer = self.ask("probe", Command::SignIn { address: of, password, device: None }).await;
         let owner = owner.map(|(owner, _)| owner);
         let fits = matches!(answer, Answer::SignedIn { user, .. } if Some(user) == owner);
         self.expect(fits, "probe", &answer);
@@ -92,7 +92,7 @@ impl Prober<'_> {
         let (user, new) = (token.user, 1_000_001);
         let done = self.ask("probe", Command::Reset { token, new }).await;
         self.expect(done == Answer::Done, "probe", &done);
-        let answer = self.ask("probe", Command::SignIn { address: of, password: new }).await;
+        let answer = self.ask("probe", Command::SignIn { address: of, password: new, device: None }).await;
         let fits = matches!(answer, Answer::SignedIn { user: who, .. } if who == user);
         self.expect(fits, "probe", &answer);
     }

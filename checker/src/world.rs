@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request};
 use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::passwords::{HashParams, PasswordHasher};
-use command_api::{ClientAddress, Clock, Service, router};
+use command_api::{ClientAddress, Clients, Clock, Service, router};
 use domain::{Email, MOST_FAILURES, UserEvent};
 use http_body_util::BodyExt as _;
 use projector::ReadModel;
@@ -24,7 +24,9 @@ use tokio::sync::RwLock;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt as _;
 
-use crate::history::{Access, Answer, Command, GUESSABLE, History, Listed, Mailed, Profile, Token};
+use crate::history::{
+    Access, Answer, Command, Device, GUESSABLE, History, Listed, Mailed, PAGE, Profile, Shown, Token,
+};
 use crate::tally::Tally;
 
 /// A hash that costs next to nothing.
@@ -48,6 +50,8 @@ pub(crate) struct World {
     pub time: Time,
     pub history: History,
     pub tally: Tally,
+    /// Of the client that introspects.
+    secret: String,
     instances: Vec<Instance>,
     guessed_at: Mutex<BTreeSet<usize>>,
     /// How often a copy of the service is killed in the middle of a request, until that ends.
@@ -101,6 +105,9 @@ impl World {
         let time = Time::new();
         let clocks_differ = random.chance(0.5);
         let costs_differ = random.chance(0.5);
+        let (secret, hash) = Clients::new_secret().expect("a random secret");
+        let gateway = json!([{"id": "gateway", "secret_sha256": [hash], "may": ["introspect"]}]);
+        let clients = Clients::parse(&gateway.to_string()).expect("a list of clients");
         let instances = (0..INSTANCES).map(|number| {
             let client = if random.chance(0.7) { storm.client() } else { storm.bare_client() };
             let commands = Store::new(&client, &tables, &keys, Lifetimes::default());
@@ -113,7 +120,8 @@ impl World {
             };
             let clock = time.clock(TimeDelta::milliseconds(off));
             let service = Service::new(commands, passwords, &keys, ISSUER.to_owned(), clock.clone());
-            Instance { router: router(Arc::new(service.expect("a service"))), clock }
+            let service = service.expect("a service").with_clients(clients.clone());
+            Instance { router: router(Arc::new(service)), clock }
         });
         let instances = instances.collect();
         let killed = *random.pick(&[0.0, 0.0, 0.02, 0.08]).expect("there are some");
@@ -126,6 +134,7 @@ impl World {
             time,
             history,
             tally,
+            secret: secret.to_string(),
             instances,
             guessed_at: Mutex::default(),
             killed,
@@ -224,11 +233,12 @@ impl World {
         let instance = &self.instances[random.below(INSTANCES)];
         let now = instance.clock.now();
         let request = self.history.begin(client, agent, command, now);
-        let answering = instance.router.clone().oneshot(http_request(request, agent, command));
+        let sent = http_request(request, agent, command, &self.secret);
+        let answering = instance.router.clone().oneshot(sent);
         let dies = self.kills.load(Ordering::Relaxed) && random.chance(self.killed);
         let within = if dies { random.millis(0, 60) } else { PATIENCE };
         let answer = match with_luck(luck, timeout(within, answering)).await {
-            Ok(Ok(response)) => read(command, response, now).await,
+            Ok(Ok(response)) => read(request, command, response, now).await,
             Ok(Err(never)) => match never {},
             Err(_) => {
                 if dies {
@@ -254,7 +264,7 @@ fn password(number: usize) -> String {
     format!("number {number} of long passwords")
 }
 
-fn http_request(number: usize, agent: &str, command: &Command) -> Request<Body> {
+fn http_request(number: usize, agent: &str, command: &Command, secret: &str) -> Request<Body> {
     let builder = |method: &str, path: &str| {
         let from = IpAddr::V6(Ipv6Addr::from_bits(number as u128));
         Request::builder()
@@ -275,9 +285,24 @@ fn http_request(number: usize, agent: &str, command: &Command) -> Request<Body> 
             let body = json!({ "email": address(*of), "password": password(*with), "name": name });
             request.body(body.to_string().into())
         }
-        Command::SignIn { address: of, password: with } => {
-            let body = json!({ "email": address(*of), "password": password(*with) });
+        Command::SignIn { address: of, password: with, device } => {
+            let device = device.as_ref().map(|device| &device.text);
+            let body = json!({ "email": address(*of), "password": password(*with), "device_token": device });
             builder("POST", "/login").body(body.to_string().into())
+        }
+        // Now and then as OAuth has it: the one is as good as the other.
+        Command::Refresh(token) if number.is_multiple_of(3) => {
+            form(builder, "/oauth2/token", format!("grant_type=refresh_token&refresh_token={}", token.text))
+        }
+        Command::Revoke(token) => form(builder, "/oauth2/revoke", format!("token={}", token.text)),
+        Command::Introspect(access) => {
+            let client = format!("&client_id=gateway&client_secret={secret}");
+            form(builder, "/oauth2/introspect", format!("token={}{client}", access.text))
+        }
+        Command::LookBack(access, before) => {
+            let before = before.map(|version| format!("&before={version}")).unwrap_or_default();
+            let request = builder("GET", &format!("/me/events?limit={PAGE}{before}"));
+            request.header("authorization", bearer(access)).body(Body::empty())
         }
         Command::Refresh(token) => {
             let body = json!({ "refresh_token": token.text });
@@ -324,8 +349,20 @@ fn http_request(number: usize, agent: &str, command: &Command) -> Request<Body> 
     built.expect("a request of valid parts")
 }
 
+fn form(
+    builder: impl Fn(&str, &str) -> axum::http::request::Builder,
+    path: &str,
+    form: String,
+) -> axum::http::Result<Request<Body>> {
+    let mut request = builder("POST", path);
+    if let Some(headers) = request.headers_mut() {
+        headers.insert("content-type", HeaderValue::from_static("application/x-www-form-urlencoded"));
+    }
+    request.body(form.into())
+}
+
 /// What an answer says. What it does not fit into is absurd.
-async fn read(command: &Command, response: Response, now: DateTime<Utc>) -> Answer {
+async fn read(request: usize, command: &Command, response: Response, now: DateTime<Utc>) -> Answer {
     let (parts, body) = response.into_parts();
     let octets = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let body: Value = serde_json::from_slice(&octets).unwrap_or_default();
@@ -348,7 +385,15 @@ async fn read(command: &Command, response: Response, now: DateTime<Utc>) -> Answ
         (Command::SignIn { .. }, 200) => {
             let (token, access) = tokens(&body, 0, now)?;
             let (user, version) = (text("user_id")?.parse().ok()?, body["version"].as_u64()?);
-            Some(Answer::SignedIn { user, version, token, access })
+            let known = command.known_device(user);
+            let device = Device {
+                user,
+                first: known.map_or(request, |known| known.first),
+                given: request,
+                text: text("device_token")?,
+                genuine: true,
+            };
+            Some(Answer::SignedIn { user, version, token, access, device })
         }
         (Command::Refresh(spent), 200) => {
             let (token, access) = tokens(&body, spent.generation + 1, now)?;
@@ -361,7 +406,8 @@ async fn read(command: &Command, response: Response, now: DateTime<Utc>) -> Answ
             | Command::EndSession { .. }
             | Command::EndOtherSessions(_),
             204,
-        ) => Some(Answer::Done),
+        )
+        | (Command::Revoke(_), 200) => Some(Answer::Done),
         (Command::ReadProfile(..) | Command::Rename { .. }, 200) => Some(Answer::Profile(Profile {
             user: text("user_id")?,
             version: header("annals-version").parse().ok()?,
@@ -370,6 +416,11 @@ async fn read(command: &Command, response: Response, now: DateTime<Utc>) -> Answ
             name: text("name"),
             updated_at: text("updated_at")?,
         })),
+        (Command::Introspect(_), 200) => body["active"].as_bool().map(Answer::Worth),
+        (Command::LookBack(..), 200) => {
+            let shown = body["events"].as_array()?.iter().map(shown).collect::<Option<_>>()?;
+            Some(Answer::Events(shown, body["next"].as_u64()))
+        }
         (Command::ListSessions(_), 200) => {
             body["sessions"].as_array()?.iter().map(listed).collect::<Option<_>>().map(Answer::Sessions)
         }
@@ -399,6 +450,16 @@ async fn read(command: &Command, response: Response, now: DateTime<Utc>) -> Answ
         _ => None,
     };
     understood().unwrap_or_else(|| Answer::Absurd(format!("{status} {body}")))
+}
+
+fn shown(event: &Value) -> Option<Shown> {
+    let from: Option<Ipv6Addr> = event["address"].as_str().and_then(|address| address.parse().ok());
+    Some(Shown {
+        version: event["version"].as_u64()?,
+        kind: event["type"].as_str()?.to_owned(),
+        request: from.and_then(|from| usize::try_from(from.to_bits()).ok()),
+        at: event["at"].as_str()?.to_owned(),
+    })
 }
 
 fn listed(item: &Value) -> Option<Listed> {

@@ -14,6 +14,6 @@ pub use user::{
     UNVERIFIED_KEPT_FOR, User, UserEvent, VerifiedPassword, decide,
 };
 pub use values::{
-    CommandId, CredentialId, DisplayName, Email, Fault, NewPassword, PresentedPassword, SessionId, UserId,
-    Version,
+    CommandId, CredentialId, DeviceId, DisplayName, Email, Fault, NewPassword, PresentedPassword, SessionId,
+    UserId, Version,
 };

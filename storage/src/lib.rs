@@ -41,8 +41,8 @@ pub use retry::NO_NEW_TRY_AFTER;
 pub use rewrap::{KeyUsers, Rewrapped, VaultCursor, VaultPage};
 pub use seal::OpenError;
 pub use sessions::{
-    Claimed, ClientId, CountError, Counted, Guessed, Guesses, Lifetimes, ListedSession, MailClaim,
-    MailClaims, NewSession, RefreshToken, Rotation, Session, SessionKeys, Sessions, TokenError,
+    Claimed, ClientId, CountError, Counted, Guessed, Guesses, KnownDevice, Lifetimes, ListedSession,
+    MailClaim, MailClaims, NewSession, RefreshToken, Rotation, Session, SessionKeys, Sessions, TokenError,
 };
 pub use store::{Loaded, Store};
 pub use usage::{Usage, counted, usage_of};

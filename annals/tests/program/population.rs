@@ -49,6 +49,7 @@ impl Population {
                 email,
                 credential,
                 attempt: 1,
+                device: None,
                 session,
                 ends: begun.ends,
                 verified_only: false,

@@ -82,7 +82,7 @@ impl Case<'_> {
                 let name = name.as_ref().map(|name| name.as_str().to_owned());
                 email.as_str() == address(*of) && name == entry.registered_name()
             }
-            (Command::SignIn { address: of, password }, UserEvent::UserSignedIn { .. }) => {
+            (Command::SignIn { address: of, password, .. }, UserEvent::UserSignedIn { .. }) => {
                 let owner = self.truth.owner(&address(*of)).map(|(owner, _)| owner);
                 owner == Some(user) && self.password_after(user, before) == Some(*password)
             }
@@ -123,6 +123,9 @@ impl Case<'_> {
                 session == ended && *ended == access.session
             }
             (Command::SignOut(access), UserEvent::UserSignedOut { session }) => access.session == *session,
+            (Command::Revoke(token), UserEvent::UserSignedOut { session }) => {
+                token.genuine && token.session == *session
+            }
             (Command::Refresh(token), UserEvent::RefreshTokenReused { session }) => {
                 token.genuine && token.session == *session && self.is_reuse(entry, token)
             }

@@ -4,8 +4,10 @@
 //! each thing that happened against what was asked.
 
 mod between;
+mod devices;
 mod ending;
 mod log;
+mod looking_back;
 mod passwords;
 mod reading;
 mod registering;
@@ -61,6 +63,8 @@ pub(crate) fn judge(
     case.resetting();
     case.renaming();
     case.ending();
+    case.devices();
+    case.looking_back();
     case.findings
 }
 

@@ -33,6 +33,18 @@ impl Case<'_> {
                 (Command::Refresh(token), Answer::Refused(_)) if token.genuine => {
                     self.has_ended(entry, token.session);
                 }
+                (Command::Introspect(access), Answer::Worth(true)) => {
+                    self.had_not_ended(entry, access.session);
+                    self.require(entry.now < access.expires, || {
+                        format!("an expired access token is said to be active: {entry}")
+                    });
+                }
+                // It expires at the end of a whole second.
+                (Command::Introspect(access), Answer::Worth(false))
+                    if entry.now + TimeDelta::seconds(1) < access.expires =>
+                {
+                    self.has_ended(entry, access.session);
+                }
                 (command, answer) => {
                     if let Some(access) = command.acting() {
                         self.was_asked_in_a_session(entry, access, answer);
@@ -155,6 +167,7 @@ fn ended_by(entry: &Entry) -> Option<SessionId> {
     match (&entry.command, &entry.answer) {
         (Command::SignOut(access), Answer::Done) => Some(access.session),
         (Command::EndSession { session, .. }, Answer::Done) => Some(*session),
+        (Command::Revoke(token), Answer::Done) if token.genuine => Some(token.session),
         _ => None,
     }
 }

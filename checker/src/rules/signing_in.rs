@@ -10,11 +10,14 @@ use crate::world::address;
 /// So many attempts after a success may fail without a wait.
 const FREE: usize = 5;
 
+/// Where attempts are counted: at an address, or at a device of its user, by the request that signed in on it first.
+type Place = (usize, Option<usize>);
+
 impl Case<'_> {
     /// Nobody gets in with a password that is not theirs at that moment, and nobody is kept out with the one that is.
     pub(super) fn signing_in(&mut self) {
         for entry in self.entries {
-            let Command::SignIn { address: of, password } = entry.command else { continue };
+            let Command::SignIn { address: of, password, .. } = entry.command else { continue };
             let owner = self.truth.owner(&address(of));
             match &entry.answer {
                 Answer::SignedIn { user, version, token, .. } => {
@@ -34,46 +37,53 @@ impl Case<'_> {
                         .is_none_or(|(user, told)| self.may_have_been_wrong(entry, user, told, password));
                     self.require(wrong, || format!("kept out with the right password: {entry}"));
                 }
-                Answer::Refused(_) => self.had_reason_to_wait(entry, of),
+                Answer::Refused(_) => self.had_reason_to_wait(entry),
                 _ => {}
             }
         }
         for entry in self.entries.iter().filter(|entry| entry.answer == Answer::Refused(429)) {
-            if let (Command::ChangePassword { .. }, Some(of)) = (&entry.command, self.tried_on(entry)) {
-                self.had_reason_to_wait(entry, of);
+            if let Command::ChangePassword { .. } = &entry.command {
+                self.had_reason_to_wait(entry);
             }
         }
     }
 
-    /// The address whose password a request presents.
-    fn tried_on(&self, entry: &Entry) -> Option<usize> {
+    /// The address whose password a request presents, and where that is counted.
+    fn tried_on(&self, entry: &Entry) -> Option<Place> {
         match &entry.command {
-            Command::SignIn { address, .. } => Some(*address),
+            Command::SignIn { address: of, .. } => {
+                let owner = self.truth.owner(&address(*of)).map(|(owner, _)| owner);
+                let device = owner.and_then(|owner| entry.command.known_device(owner));
+                Some((*of, device.map(|device| device.first)))
+            }
             Command::ChangePassword { access, .. } => match self.beginning_of(access.session)?.command {
-                Command::SignIn { address, .. } => Some(address),
+                Command::SignIn { address, .. } => Some((address, None)),
                 _ => None,
             },
             _ => None,
         }
     }
 
-    /// A 429 comes only after so many attempts since the last success that was known of.
-    fn had_reason_to_wait(&mut self, entry: &Entry, of: usize) {
-        // Most of the attempts at these nobody has seen.
-        if self.truth.guessed_at.contains(&of) {
+    /// A 429 comes only after so many attempts at the same place since the last success that was known of: by the log,
+    /// or by the token of the device.
+    fn had_reason_to_wait(&mut self, entry: &Entry) {
+        let Some(place) = self.tried_on(entry) else { return };
+        if self.is_unseen(place) {
             return;
         }
         let entries = self.entries;
         let attempts = || {
             entries.iter().filter(|other| {
-                self.tried_on(other) == Some(of) && other.request != entry.request && !was_turned_away(other)
+                self.tried_on(other) == Some(place)
+                    && other.request != entry.request
+                    && !was_turned_away(other)
             })
         };
-        let success = attempts()
-            .filter(|other| {
-                matches!(other.answer, Answer::SignedIn { .. } | Answer::Done) && other.precedes(entry)
-            })
-            .max_by_key(|success| success.invoked);
+        let given = match &entry.command {
+            Command::SignIn { device: Some(device), .. } if place.1.is_some() => entries.get(device.given),
+            _ => None,
+        };
+        let success = given.or_else(|| self.last_success(entry, place));
         let counted = attempts()
             .filter(|other| {
                 other.may_affect(entry)
@@ -86,20 +96,36 @@ impl Case<'_> {
         });
     }
 
+    /// Whether most of the attempts at a place were seen by nobody: those of a device all were.
+    fn is_unseen(&self, (of, device): Place) -> bool {
+        device.is_none() && self.truth.guessed_at.contains(&of)
+    }
+
+    /// The last attempt at a place that had surely succeeded by then.
+    fn last_success(&self, entry: &Entry, place: Place) -> Option<&Entry> {
+        let attempts = self.entries.iter().filter(|other| {
+            self.tried_on(other) == Some(place) && other.request != entry.request && !was_turned_away(other)
+        });
+        attempts
+            .filter(|other| {
+                matches!(other.answer, Answer::SignedIn { .. } | Answer::Done) && other.precedes(entry)
+            })
+            .max_by_key(|success| success.invoked)
+    }
+
     /// Wrong passwords are not looked at more often than the back-off allows.
     pub(super) fn guessing(&mut self) {
-        let addresses: BTreeSet<usize> =
-            self.entries.iter().filter_map(|entry| self.tried_on(entry)).collect();
-        for of in addresses {
+        let places: BTreeSet<Place> = self.entries.iter().filter_map(|entry| self.tried_on(entry)).collect();
+        for place in places {
+            let (of, _) = place;
             // Where the count may have begun anew, by a registration or a success, nothing is said.
             let owner = self.truth.owner(&address(of));
             let known = self.entries.iter().filter(|entry| shows_owner(entry, of));
             let known = known.map(|entry| entry.completed).min();
-            let unseen = self.truth.guessed_at.contains(&of);
-            if unseen || known.is_none() && owner.is_some() {
+            if self.is_unseen(place) || known.is_none() && owner.is_some() {
                 continue;
             }
-            let of_address = || self.entries.iter().filter(|entry| self.tried_on(entry) == Some(of));
+            let of_place = || self.entries.iter().filter(|entry| self.tried_on(entry) == Some(place));
             let ever_right = |password: usize| {
                 let passwords = owner.and_then(|(user, _)| self.passwords.get(&user));
                 passwords.is_some_and(|set| set.contains(&Some(password)))
@@ -110,15 +136,16 @@ impl Case<'_> {
                 }
                 _ => false,
             };
-            // A reset begins the count anew, too.
+            // A reset begins the count anew, too; not that of a device.
             let resets = self.entries.iter().filter(|entry| {
                 matches!(&entry.command, Command::Reset { token, .. } if token.address == of)
+                    && place.1.is_none()
                     && !entry.answer.refuses()
             });
-            let successes: Vec<&Entry> = of_address().filter(may_succeed).chain(resets).collect();
+            let successes: Vec<&Entry> = of_place().filter(may_succeed).chain(resets).collect();
             // By the successes that came before them; those that overlap one are left out.
             let mut guesses: BTreeMap<usize, Vec<DateTime<Utc>>> = BTreeMap::new();
-            for guess in of_address().filter(|entry| was_wrong(entry)) {
+            for guess in of_place().filter(|entry| was_wrong(entry)) {
                 let before = successes.iter().filter(|success| success.precedes(guess)).count();
                 let after = successes.iter().filter(|success| guess.precedes(success)).count();
                 if known.is_none_or(|known| guess.invoked > known) && before + after == successes.len() {
@@ -126,19 +153,21 @@ impl Case<'_> {
                 }
             }
             for times in guesses.into_values() {
-                self.took_their_time(of, times);
+                self.took_their_time(place, times);
             }
         }
     }
 
     /// The sixth guess waits a second after the fifth, and each one more twice as long.
-    fn took_their_time(&mut self, of: usize, mut times: Vec<DateTime<Utc>>) {
+    fn took_their_time(&mut self, (of, device): Place, mut times: Vec<DateTime<Utc>>) {
         times.sort();
         let waits = (FREE..times.len()).map(|failures| 1 << (failures - FREE).min(9));
         let must_take = TimeDelta::seconds(waits.sum());
         let (Some(first), Some(last)) = (times.first(), times.last()) else { return };
         let (count, took) = (times.len(), *last - *first);
-        self.require(took >= must_take, || format!("{count} guesses of a{of} were looked at within {took}"));
+        self.require(took >= must_take, || {
+            format!("{count} guesses of a{of} on {device:?} were looked at within {took}")
+        });
     }
 }
 

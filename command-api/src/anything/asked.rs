@@ -14,9 +14,11 @@ use serde_json::{Map, Value, json};
 
 /// Stands in every secret place of the requests, and may show in no answer and no log line.
 pub(super) const MARK: &str = "marked-by-the-test";
+/// The secret of the client that introspects.
+pub(super) const SECRET: &str = "as-good-as-random";
 pub(super) const PASSWORD: &str = "correct horse battery";
 /// What a case puts in here is known only when it runs.
-const PLACES: [&str; 4] = ["{access}", "{refresh}", "{email}", "{fresh}"];
+const PLACES: [&str; 5] = ["{access}", "{refresh}", "{email}", "{fresh}", "{device}"];
 
 /// A request, before its places are filled.
 #[derive(Clone)]
@@ -56,6 +58,8 @@ enum Change {
     Field(Index, Value),
     /// One field more.
     Extra(String, Value),
+    /// One parameter of a form more, however it is encoded.
+    Parameter(String, String),
 }
 
 pub(super) fn good(method: &str, path: &str, body: Option<Value>) -> Asked {
@@ -70,11 +74,26 @@ pub(super) fn good(method: &str, path: &str, body: Option<Value>) -> Asked {
     Asked { method, path, query: String::new(), headers, body, as_base64: false }
 }
 
+/// A request of OAuth's, as the client with this authorization if it shows one.
+pub(super) fn good_form(path: &str, form: &str, authorization: Option<&str>) -> Asked {
+    let mut asked = good("POST", path, None);
+    asked.headers.retain(|(name, _)| name != "authorization");
+    asked.headers.push(("content-type".to_owned(), b"application/x-www-form-urlencoded".to_vec()));
+    if let Some(authorization) = authorization {
+        asked.headers.push(("authorization".to_owned(), authorization.as_bytes().to_vec()));
+    }
+    Asked { body: form.as_bytes().to_vec(), ..asked }
+}
+
 fn good_requests() -> impl Strategy<Value = Asked> {
     let register = json!({"email": "{fresh}", "password": format!("{MARK} {PASSWORD}"), "name": "Ada"});
     let taken = json!({"email": "{email}", "password": format!("{MARK} {PASSWORD}")});
     let login = json!({"email": "{email}", "password": PASSWORD});
     let wrong = json!({"email": "{email}", "password": MARK});
+    let known = json!({"email": "{email}", "password": PASSWORD, "device_token": "{device}"});
+    let unknown = json!({"email": "{email}", "password": PASSWORD, "device_token": MARK});
+    let gateway = format!("Basic {}", STANDARD.encode(format!("gateway:{SECRET}")));
+    let refresh = "grant_type=refresh_token&refresh_token={refresh}";
     let large = json!({"email": "{email}", "password": "x".repeat(20_000)});
     select(vec![
         good("POST", "/register", Some(register.clone())),
@@ -92,6 +111,20 @@ fn good_requests() -> impl Strategy<Value = Asked> {
         good("POST", "/email/verify/resend", Some(json!({ "email": "{fresh}" }))),
         good("POST", "/email/verify", Some(json!({ "token": MARK }))),
         good("POST", "/password/reset", Some(json!({"token": MARK, "new_password": PASSWORD}))),
+        good("POST", "/login", Some(known)),
+        good("POST", "/login", Some(unknown)),
+        good_form("/oauth2/token", refresh, None),
+        good_form("/oauth2/token", &format!("{refresh}&client_id=annals"), None),
+        good_form("/oauth2/revoke", "token={access}&token_type_hint=access_token", None),
+        good_form("/oauth2/revoke", &format!("token={MARK}"), Some(&gateway)),
+        good_form("/oauth2/introspect", "token={access}", Some(&gateway)),
+        good_form(
+            "/oauth2/introspect",
+            &format!("token={{refresh}}&client_id=gateway&client_secret={SECRET}"),
+            None,
+        ),
+        good_form("/oauth2/introspect", "token={access}", Some(MARK)),
+        good("GET", "/me/events", None),
         good("GET", "/me", None),
         good("GET", "/me", None),
         good("HEAD", "/me", None),
@@ -161,6 +194,8 @@ fn changes() -> impl Strategy<Value = Change> {
         octets(),
         "[Bb]earer {0,2}[{]access[}][ -~]{0,3}".prop_map(String::into_bytes),
         "application/json ?;?[ -~]{0,10}".prop_map(String::into_bytes),
+        "application/x-www-form-urlencoded ?;?[ -~]{0,10}".prop_map(String::into_bytes),
+        "[Bb]asic {0,2}[A-Za-z0-9+/]{0,40}={0,2}".prop_map(String::into_bytes),
         "[!-~]{1,300}".prop_map(String::into_bytes),
     ];
     prop_oneof![
@@ -168,7 +203,7 @@ fn changes() -> impl Strategy<Value = Change> {
         "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,10}".prop_map(Change::Method),
         prop_oneof![
             "/[ -~]{0,30}",
-            "/(me|login|register|logout|token|refresh|[.]|%2f|%00|/|;){0,6}",
+            "/(me|login|register|logout|token|refresh|oauth2|revoke|events|[.]|%2f|%00|/|;){0,6}",
             "\\PC{0,20}",
             "/[a-z]{4000}"
         ]
@@ -178,6 +213,8 @@ fn changes() -> impl Strategy<Value = Change> {
             "[ -~]{0,40}",
             "\\PC{0,20}",
             "min_version=[0-9]{1,22}",
+            "(before|limit|=|&|[0-9]|[+%-]){0,8}",
+            "(before|limit)=[0-9]{1,22}",
             "[a-z]{9000}"
         ]
         .prop_map(Change::Query),
@@ -191,6 +228,8 @@ fn changes() -> impl Strategy<Value = Change> {
         (any::<Index>(), json_value()).prop_map(|(at, value)| Change::Field(at, value)),
         (any::<Index>(), text()).prop_map(|(at, text)| Change::Field(at, Value::from(text))),
         ("[a-z_]{1,80}", json_value()).prop_map(|(name, value)| Change::Extra(name, value)),
+        ("(token|client_id|client_secret|grant_type|scope|[a-z%]{0,6})", "[ -~]{0,12}")
+            .prop_map(|(name, value)| Change::Parameter(name, value)),
     ]
 }
 
@@ -236,6 +275,7 @@ impl Asked {
             Change::Extra(name, value) => self.change_fields(|fields| {
                 fields.insert(name, value);
             }),
+            Change::Parameter(name, value) => self.body.extend(format!("&{name}={value}").into_bytes()),
             Change::NoHeader(_) | Change::Flip(..) => {}
         }
     }
@@ -286,7 +326,7 @@ impl Asked {
         })
     }
 
-    pub(super) fn filled(&self, values: [&str; 4]) -> Self {
+    pub(super) fn filled(&self, values: [&str; 5]) -> Self {
         let fill = |octets: &[u8]| match str::from_utf8(octets) {
             Ok(text) => PLACES
                 .iter()

@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 use domain::{Command, CommandId, CredentialId, Email, MOST_FAILURES, PresentedPassword, UserId};
-use storage::{Counted, Enclosed, Guessed, Intent, Loaded, Snapshot};
+use storage::{Counted, Enclosed, Guessed, Intent, KnownDevice, Loaded, Snapshot};
 
 use crate::http::{Client, Problem};
 use crate::passwords::HashError;
@@ -12,6 +12,7 @@ pub(super) struct Candidate {
     pub user: UserId,
     pub loaded: Option<Loaded>,
     guessed: Guessed,
+    device: Option<KnownDevice>,
 }
 
 /// What the count of guesses says of an attempt.
@@ -40,29 +41,54 @@ impl Candidate {
             Some(user) => Guessed::User(user),
             None => Guessed::Unknown(identifier),
         };
-        Ok(Self { user, loaded, guessed })
+        Ok(Self { user, loaded, guessed, device: None })
     }
 
     /// A user who is known by their session.
     pub(super) const fn signed_in(loaded: Loaded) -> Self {
         let user = loaded.user();
-        Self { user, loaded: Some(loaded), guessed: Guessed::User(user) }
+        Self { user, loaded: Some(loaded), guessed: Guessed::User(user), device: None }
+    }
+
+    /// Counts the attempts of a device apart, if it presents a token by which it is known: what strangers guess does not
+    /// keep it out. Any other token is none, and nothing tells.
+    pub(super) fn recognise(&mut self, service: &Service, token: Option<&str>, now: DateTime<Utc>) {
+        let sessions = &service.store.sessions;
+        let known = token.and_then(|token| sessions.known_device(token, self.user, now));
+        if let Some(known) = known {
+            self.guessed = Guessed::Device(self.user, known.id);
+            self.device = Some(known);
+        }
+    }
+
+    /// The device at which this attempt is counted, if it is known.
+    pub(super) const fn device(&self) -> Option<KnownDevice> {
+        self.device
     }
 
     /// Counts this attempt, before it is evaluated. One count for every route that looks at a password.
     ///
     /// The view may not know of the last success yet, and there may be another one meanwhile. So a refusal counts only
     /// once the log has been read to its end and has nothing new to say.
+    ///
+    /// A device that has failed as often as it may is none any more: from then on its attempts are those of anybody.
     pub(super) async fn count(&mut self, service: &Service, now: DateTime<Utc>) -> Result<Attempt, Problem> {
-        let mut base = self.last_success();
+        let mut base = self.base();
         loop {
             let refused = match service.store.guesses.count(&self.guessed, base, now).await? {
                 Counted::Attempt(number) => return Ok(Attempt::Counted(number)),
+                Counted::Exhausted { .. } if self.device.is_some() => {
+                    tracing::warn!(user = %self.user, "a device failed too often and counts as unknown");
+                    self.device = None;
+                    self.guessed = Guessed::User(self.user);
+                    base = self.base();
+                    continue;
+                }
                 refused => refused,
             };
             self.read_to_the_end(service).await?;
             match refused {
-                _ if self.last_success() != base => base = self.last_success(),
+                _ if self.base() != base => base = self.base(),
                 Counted::Attempt(number) => return Ok(Attempt::Counted(number)),
                 Counted::Exhausted { attempts } => return Ok(Attempt::Exhausted(attempts)),
                 Counted::TooEarly { wait } => {
@@ -86,12 +112,17 @@ impl Candidate {
 
     /// Whether the password is that of the user, as far as the count lets it be looked at. It takes a hash also where
     /// none is.
+    ///
+    /// The count of a device does not tell that the password was reset meanwhile: the log does.
     pub(super) async fn passes(
-        &self,
+        &mut self,
         service: &Service,
         attempt: Attempt,
         password: &PresentedPassword,
     ) -> Result<bool, Problem> {
+        if self.device.is_some() && self.is_disabled() {
+            self.read_to_the_end(service).await?;
+        }
         match attempt {
             Attempt::Counted(_) if !self.is_disabled() => self.satisfied_by(service, password).await,
             Attempt::Counted(_) | Attempt::Exhausted(_) => {
@@ -103,7 +134,7 @@ impl Candidate {
 
     /// Disables the password, if this attempt, which has failed, was the last that may; the event is appended once. Where
     /// a process died between the count and the event, the next attempt makes up for it. For an address that nobody has,
-    /// the same is asked of the tables.
+    /// the same is asked of the tables. What failed in the count of a device disables nothing.
     pub(super) async fn failed(
         &mut self,
         service: &Service,
@@ -112,7 +143,8 @@ impl Candidate {
         now: DateTime<Utc>,
     ) -> Result<(), Problem> {
         let attempt = match attempt {
-            Attempt::Counted(number) if number.saturating_sub(self.last_success()) < MOST_FAILURES => {
+            Attempt::Counted(_) if self.device.is_some() => return Ok(()),
+            Attempt::Counted(number) if number.saturating_sub(self.base()) < MOST_FAILURES => {
                 return Ok(());
             }
             Attempt::Counted(number) => {
@@ -145,7 +177,11 @@ impl Candidate {
         account.is_some_and(|account| account.password_disabled)
     }
 
-    fn last_success(&self) -> u64 {
+    /// The last attempt that succeeded, in the count that this one goes into.
+    fn base(&self) -> u64 {
+        if let Some(device) = self.device {
+            return device.base;
+        }
         let account = self.loaded.as_ref().and_then(|loaded| loaded.snapshot().user.account());
         account.map_or(0, |account| account.last_success)
     }

@@ -96,7 +96,7 @@ pub(super) async fn change_password(
         let intent = Intent {
             command: Command::ChangePassword {
                 session: bearer.session,
-                verified: VerifiedPassword { credential, attempt },
+                verified: VerifiedPassword { credential, attempt, device: None },
                 credential: replacement,
             },
             id,

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use aws_lc_rs::rand;
 use axum::Json;
 use axum::extract::State;
-use domain::{Command, CommandId, Email, PresentedPassword, Rejection, SessionId, UserId};
+use domain::{Command, CommandId, DeviceId, Email, PresentedPassword, Rejection, SessionId, UserId};
 use serde::Serialize;
-use storage::{Enclosed, ExecuteError, Intent, Loaded, Vault};
+use storage::{Enclosed, ExecuteError, Intent, KnownDevice, Loaded, Vault};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
@@ -28,6 +28,10 @@ pub(crate) struct Login {
     /// The password.
     #[schema(max_length = 1024, format = Password, example = "correct horse battery")]
     password: String,
+    /// The `device_token` of an earlier sign-in of this user on this device. Its attempts are counted apart, so that
+    /// strangers who guess keep it out no longer than the password is disabled. One that is not good is overlooked.
+    #[schema(max_length = 1024)]
+    device_token: Option<String>,
 }
 
 /// A session began.
@@ -49,6 +53,8 @@ pub(crate) struct SignedIn {
     user_id: String,
     /// The version of the user's log with this sign-in.
     version: u64,
+    /// Presented with the next sign-in of this user on this device, instead of the one before. Good for a year.
+    device_token: String,
 }
 
 /// Signs in with address and password.
@@ -110,12 +116,15 @@ pub(super) async fn login(
     let now = service.clock.now();
     let email = fields.required("email", Email::parse);
     let password = fields.required("password", PresentedPassword::parse);
+    let device_token = fields.optional("device_token", |text| Ok(Zeroizing::new(text.to_owned())));
     let (email, password) = fields.finish(email.zip(password))?;
 
     // Before the attempt is counted: one that is turned away is none.
     let _place = service.passwords.place().ok_or_else(Problem::overloaded)?;
     let mut candidate = Candidate::find(&service, &email).await?;
+    candidate.recognise(&service, device_token.as_deref().map(String::as_str), now);
     let attempt = candidate.count(&service, now).await?;
+    let known = candidate.device();
     let good = candidate.passes(&service, attempt, &password).await?;
     let user = candidate.user;
     if !good {
@@ -141,6 +150,7 @@ pub(super) async fn login(
                 email: email.clone(),
                 credential,
                 attempt,
+                device: known.map(|device| device.id),
                 session: id,
                 ends: session.ends,
                 verified_only: service.verification == Verification::Required,
@@ -183,6 +193,10 @@ pub(super) async fn login(
             &AccessClaims { user, session: id, auth_time: now, issued_at: now, token: new_id(now)? },
         )
         .map_err(internal)?;
+    let device = match known {
+        Some(device) => KnownDevice { base: attempt, ..device },
+        None => KnownDevice { id: DeviceId::new(new_id(now)?), base: 0 },
+    };
     Ok(Json(SignedIn {
         access_token,
         token_type: "Bearer",
@@ -191,6 +205,7 @@ pub(super) async fn login(
         session_id: id.to_string(),
         user_id: user.to_string(),
         version: appended.snapshot.head.version.number(),
+        device_token: service.store.sessions.device_token(user, device, now)?,
     }))
 }
 

@@ -247,6 +247,11 @@ impl App {
         self.post("/login", json!({"email": email, "password": password})).await
     }
 
+    /// Signs Ada in from a device that may be known.
+    pub async fn login_from(&self, device_token: &str, password: &str) -> Answer {
+        self.post("/login", json!({"email": ADA, "password": password, "device_token": device_token})).await
+    }
+
     /// Signs Ada in; the answer's body.
     pub async fn signed_in(&self) -> Value {
         let answer = self.login(PASSWORD).await;

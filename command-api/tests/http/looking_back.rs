@@ -156,10 +156,10 @@ async fn a_page_with_something_unreadable_is_refused_and_the_pages_before_it_are
 async fn a_page_is_two_requests() {
     let app = App::start().await;
     let user = app.register().await;
-    let token = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
+    let access = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
     app.project(&user).await;
-    let (answer, taken) = app.taken(app.get("/me/events", &token)).await;
-    assert_eq!(answer.status, 200);
+    let (page, taken) = app.taken(app.get("/me/events", &access)).await;
+    assert_eq!(page.status, 200);
     assert_eq!(taken.requests, ["BatchGetItem", "Query"]);
     assert!((taken.write_units, taken.read_units) == (0.0, 3.5), "{taken:?}");
 }

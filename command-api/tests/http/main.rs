@@ -6,6 +6,7 @@ mod app;
 mod bodies;
 mod budget;
 mod contract;
+mod devices;
 mod disabling;
 mod discovery;
 mod fields;

@@ -281,7 +281,7 @@ async fn what_is_no_token_is_revoked_already_and_asks_no_table() {
 async fn an_introspection_tells_what_a_good_token_says_and_of_any_other_nothing() {
     let app = App::start().await;
     app.register().await;
-    let began = app.now().timestamp();
+    let seconds = app.now().timestamp();
     let begun = begin(&app, None).await;
     app.pass(TimeDelta::minutes(2));
     let mut access = worth(&app, &begun.access).await;
@@ -292,12 +292,12 @@ async fn an_introspection_tells_what_a_good_token_says_and_of_any_other_nothing(
         access,
         json!({
             "active": true, "token_type": "Bearer", "client_id": "annals", "sub": begun.user, "sid": begun.session,
-            "iss": issuer, "aud": issuer, "exp": began + 900, "iat": began, "auth_time": began,
+            "iss": issuer, "aud": issuer, "exp": seconds + 900, "iat": seconds, "auth_time": seconds,
         })
     );
     let of_refresh = json!({
         "active": true, "client_id": "annals", "sub": begun.user, "sid": begun.session, "iss": issuer,
-        "exp": began + 7 * 24 * 3_600, "auth_time": began,
+        "exp": seconds + 7 * 24 * 3_600, "auth_time": seconds,
     });
     assert_eq!(worth(&app, &begun.refresh).await, of_refresh);
     let next = Begun::of(&app.refresh(&begun.refresh).await.json());

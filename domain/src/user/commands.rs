@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{EmailChange, VerifiedPassword};
-use crate::values::{CredentialId, DisplayName, Email, SessionId, Version};
+use crate::values::{CredentialId, DeviceId, DisplayName, Email, SessionId, Version};
 
 /// What is asked of a user. Ids and times are made once, by the caller, before the first try.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Command {
         credential: CredentialId,
         /// The number of this attempt in the count of guesses.
         attempt: u64,
+        /// The device in whose count that is; `None` if it is the user's.
+        device: Option<DeviceId>,
         /// The session to begin.
         session: SessionId,
         /// When the session ends at the latest; the event has it in whole seconds.

@@ -24,7 +24,7 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
         (Command::Register { .. }, User::Registered(_)) => Err(Rejection::AlreadyRegistered),
 
         (
-            Command::SignIn { email, credential, attempt, session, ends, verified_only },
+            Command::SignIn { email, credential, attempt, device, session, ends, verified_only },
             User::Registered(account),
         ) => {
             if account.password_disabled {
@@ -34,7 +34,7 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
             if *verified_only && !account.email_verified {
                 return Err(Rejection::EmailNotVerified);
             }
-            let password = VerifiedPassword { credential: *credential, attempt: *attempt };
+            let password = VerifiedPassword { credential: *credential, attempt: *attempt, device: *device };
             Ok(vec![signed_in(account, (*session, *ends), password, now)])
         }
 

@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::upcast;
-use crate::values::{CredentialId, DisplayName, Email, SessionId};
+use crate::values::{CredentialId, DeviceId, DisplayName, Email, SessionId};
 
 /// What happened to a user, one variant per intent.
 ///
@@ -162,8 +162,12 @@ pub enum UserEvent {
 pub struct VerifiedPassword {
     /// The verifier that was satisfied.
     pub credential: CredentialId,
-    /// The number of the attempt, in the user's count of guesses: what came before it no longer counts.
+    /// The number of the attempt, in the user's count of guesses or in the device's: what came before it no longer
+    /// counts there.
     pub attempt: u64,
+    /// The device whose count that is, if it was known; the user's own count stays as it was then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceId>,
 }
 
 impl UserEvent {

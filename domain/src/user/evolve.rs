@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 
-use super::{Account, EmailChange, LiveSession, User, UserEvent};
+use super::{Account, EmailChange, LiveSession, User, UserEvent, VerifiedPassword};
 use crate::values::{CredentialId, DisplayName, Email, SessionId, Version};
 
 impl User {
@@ -19,7 +19,7 @@ impl User {
                 Self::Registered(mut account),
                 UserEvent::UserSignedIn { session, ends, password, evicted, lapsed },
             ) => {
-                account.last_success = account.last_success.max(password.attempt);
+                move_base(&mut account, password);
                 account.sessions.retain(|live| Some(live.id) != *evicted && !lapsed.contains(&live.id));
                 account.sessions.push(LiveSession { id: *session, ends: *ends });
                 Self::Registered(account)
@@ -36,7 +36,7 @@ impl User {
             ) => {
                 account.credential = *credential;
                 account.email_change = None;
-                account.last_success = account.last_success.max(password.attempt);
+                move_base(&mut account, password);
                 Self::Registered(without(account, ended))
             }
             (Self::Registered(mut account), UserEvent::UserPasswordReset { credential, base, ended }) => {
@@ -127,6 +127,13 @@ fn registered(
         created_at: at,
         updated_at: at,
         profile_version: version,
+    }
+}
+
+/// What came before an attempt that succeeded no longer counts, unless it was counted apart, at a device.
+fn move_base(account: &mut Account, password: &VerifiedPassword) {
+    if password.device.is_none() {
+        account.last_success = account.last_success.max(password.attempt);
     }
 }
 

@@ -40,8 +40,8 @@ pub struct Account {
     /// The sessions begun and not ended, oldest first; some may have reached their end by now.
     #[serde(with = "packed_sessions", default, skip_serializing_if = "Vec::is_empty")]
     pub sessions: Vec<LiveSession>,
-    /// The number of the last attempt to sign in that succeeded, or of the last before a reset, from which consecutive
-    /// failures are counted.
+    /// The number of the last attempt in the user's own count that succeeded, or of the last before a reset, from which
+    /// consecutive failures are counted.
     pub last_success: u64,
     /// Whether too many attempts have failed: no password is right until it is reset.
     #[serde(default, skip_serializing_if = "is_false")]

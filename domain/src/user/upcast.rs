@@ -57,7 +57,7 @@ pub(super) fn user_signed_in<'de, D: Deserializer<'de>>(deserializer: D) -> Resu
     let stored = Stored::deserialize(deserializer)?;
     let password = match (stored.password, stored.credential, stored.attempt) {
         (Some(password), None, None) => password,
-        (None, Some(credential), Some(attempt)) => VerifiedPassword { credential, attempt },
+        (None, Some(credential), Some(attempt)) => VerifiedPassword { credential, attempt, device: None },
         _ => return Err(D::Error::custom("neither form of the verified password")),
     };
     Ok((stored.session, stored.ends, password, stored.evicted, stored.lapsed))

@@ -67,6 +67,11 @@ id!(
     /// One verifier of a password. Events name it; the verifier itself lives in the user's vault only.
     CredentialId
 );
+id!(
+    /// One device, or browser, that a user signed in with before: its failed attempts are counted apart from those of
+    /// strangers.
+    DeviceId
+);
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ mod version;
 
 pub use email::Email;
 pub use fault::Fault;
-pub use id::{CommandId, CredentialId, SessionId, UserId};
+pub use id::{CommandId, CredentialId, DeviceId, SessionId, UserId};
 pub use name::DisplayName;
 pub use password::{NewPassword, PresentedPassword};
 pub use version::Version;

@@ -12,8 +12,8 @@ use crate::fixture::{
 
 fn verified_only() -> Command {
     match sign_in(1) {
-        Command::SignIn { email, credential, attempt, session, ends, .. } => {
-            Command::SignIn { email, credential, attempt, session, ends, verified_only: true }
+        Command::SignIn { email, credential, attempt, device, session, ends, .. } => {
+            Command::SignIn { email, credential, attempt, device, session, ends, verified_only: true }
         }
         other => other,
     }
@@ -116,10 +116,11 @@ fn a_token_for_another_credential_changes_no_address() {
 fn a_changed_address_signs_in_and_the_one_before_does_not() {
     let moved = given([registered(), signed_in(1), change_requested(), changed()]);
     moved.clone().when(&sign_in(2)).then_refused(Rejection::CredentialMismatch);
-    let Command::SignIn { credential, attempt, session, ends, verified_only, .. } = sign_in(2) else {
+    let Command::SignIn { credential, attempt, device, session, ends, verified_only, .. } = sign_in(2) else {
         panic!("not a sign-in")
     };
-    let command = Command::SignIn { email: augusta(), credential, attempt, session, ends, verified_only };
+    let command =
+        Command::SignIn { email: augusta(), credential, attempt, device, session, ends, verified_only };
     moved.when(&command).then([signed_in(2)]);
 }
 

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use domain::{Command, Email, MAX_SESSIONS, MOST_FAILURES, Rejection, UserEvent, VerifiedPassword};
 
 use crate::fixture::{
-    a_month_later, ada, change_password, confirm_change, credential, disable, disabled, end_others,
+    a_month_later, ada, change_password, confirm_change, credential, device, disable, disabled, end_others,
     end_reused, end_session, ended_others, ended_session, given, minute, note_registration, password,
     password_changed, password_reset, register, registered, rename, renamed, request_change, request_reset,
     request_verification, reset_password, reset_requested, reused, session, sign_in, sign_out, signed_in,
@@ -83,6 +83,7 @@ fn a_stale_credential_signs_nobody_in() {
         email: ada(),
         credential: credential(2),
         attempt: 1,
+        device: None,
         session: session(1),
         ends: a_month_later(),
         verified_only: false,
@@ -96,6 +97,7 @@ fn another_address_signs_nobody_in() {
         email: Email::parse("augusta@example.com").unwrap(),
         credential: credential(1),
         attempt: 1,
+        device: None,
         session: session(1),
         ends: a_month_later(),
         verified_only: false,
@@ -109,6 +111,7 @@ fn a_session_ends_on_a_whole_second_because_the_log_keeps_no_more() {
         email: ada(),
         credential: credential(1),
         attempt: 1,
+        device: None,
         session: session(1),
         ends: a_month_later() + TimeDelta::milliseconds(999),
         verified_only: false,
@@ -273,6 +276,7 @@ fn the_old_password_signs_nobody_in_once_it_was_changed() {
         email: ada(),
         credential: credential(2),
         attempt: 3,
+        device: None,
         session: session(3),
         ends: a_month_later(),
         verified_only: false,
@@ -280,7 +284,7 @@ fn the_old_password_signs_nobody_in_once_it_was_changed() {
     changed().when(&with_the_new).then([UserEvent::UserSignedIn {
         session: session(3),
         ends: a_month_later(),
-        password: VerifiedPassword { credential: credential(2), attempt: 3 },
+        password: VerifiedPassword { credential: credential(2), attempt: 3, device: None },
         evicted: None,
         lapsed: vec![],
     }]);
@@ -373,4 +377,20 @@ fn a_session_that_has_ended_ends_no_other() {
     let history = || given([registered(), signed_in(1), signed_in(2), signed_out(1)]);
     history().when(&end_session(1, 2)).then_refused(Rejection::SessionEnded);
     history().when(&end_others(1)).then_refused(Rejection::SessionEnded);
+}
+
+#[test]
+fn a_sign_in_records_the_device_at_which_its_attempt_was_counted() {
+    let Command::SignIn { email, credential, attempt, session, ends, verified_only, .. } = sign_in(5) else {
+        panic!("not a sign-in")
+    };
+    let device = Some(device(1));
+    let command = Command::SignIn { email, credential, attempt, device, session, ends, verified_only };
+    given([registered(), signed_in(1)]).when(&command).then([UserEvent::UserSignedIn {
+        session,
+        ends,
+        password: VerifiedPassword { device, ..password(5) },
+        evicted: None,
+        lapsed: vec![],
+    }]);
 }

@@ -1,9 +1,9 @@
 //! Every branch of `evolve`.
 
-use domain::{Account, DisplayName, LiveSession, User, UserEvent, Version};
+use domain::{Account, DisplayName, LiveSession, User, UserEvent, VerifiedPassword, Version};
 
 use crate::fixture::{
-    Given, a_month_later, ada, augusta, change, change_requested, changed, credential, disabled,
+    Given, a_month_later, ada, augusta, change, change_requested, changed, credential, device, disabled,
     ended_others, ended_session, given, minute, noon, password, password_changed, password_reset, registered,
     registered_again, released, renamed, reset_requested, reused, session, signed_in, signed_out,
     verification_requested, verified,
@@ -58,6 +58,19 @@ fn a_sign_in_removes_who_gave_way_and_who_lapsed() {
 #[test]
 fn an_attempt_that_overtook_another_in_the_log_is_not_taken_back() {
     assert_eq!(account(given([registered(), signed_in(7), signed_in(6)])).last_success, 7);
+}
+
+#[test]
+fn a_success_that_was_counted_at_a_device_leaves_the_users_own_count() {
+    let at_a_device = UserEvent::UserSignedIn {
+        session: session(9),
+        ends: a_month_later(),
+        password: VerifiedPassword { device: Some(device(1)), ..password(99) },
+        evicted: None,
+        lapsed: vec![],
+    };
+    let account = account(given([registered(), signed_in(7), at_a_device]));
+    assert_eq!((account.last_success, account.sessions.len()), (7, 2));
 }
 
 #[test]

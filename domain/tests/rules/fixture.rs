@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Command, CredentialId, DisplayName, Email, EmailChange, Rejection, SessionId, User, UserEvent,
+    Command, CredentialId, DeviceId, DisplayName, Email, EmailChange, Rejection, SessionId, User, UserEvent,
     VerifiedPassword, Version, decide,
 };
 use uuid::Uuid;
@@ -32,7 +32,11 @@ pub(crate) fn credential(number: u128) -> CredentialId {
 
 /// Ada's first password, right at the attempt of that number.
 pub(crate) fn password(attempt: u64) -> VerifiedPassword {
-    VerifiedPassword { credential: credential(1), attempt }
+    VerifiedPassword { credential: credential(1), attempt, device: None }
+}
+
+pub(crate) fn device(number: u128) -> DeviceId {
+    DeviceId::new(Uuid::from_u128(0x0193_0000_0000_7000_8000_00de_0000_0000 + number))
 }
 
 pub(crate) fn session(number: u128) -> SessionId {
@@ -194,6 +198,7 @@ pub(crate) fn sign_in(number: u32) -> Command {
         email: ada(),
         credential: credential(1),
         attempt: number.into(),
+        device: None,
         session: session(number.into()),
         ends: a_month_later(),
         verified_only: false,

@@ -8,8 +8,8 @@ use domain::{FOLD, User, UserEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::fixture::{
-    a_month_later, ada, change_requested, changed, credential, disabled, ended_others, ended_session, given,
-    password, password_changed, password_reset, registered, registered_again, released, renamed,
+    a_month_later, ada, change_requested, changed, credential, device, disabled, ended_others, ended_session,
+    given, password, password_changed, password_reset, registered, registered_again, released, renamed,
     reset_requested, reused, session, signed_in, signed_out, verification_requested, verified,
 };
 
@@ -21,6 +21,7 @@ fn written_today() -> Vec<UserEvent> {
     let mut written =
         vec![UserEvent::UserRegistered { email: ada(), name: None, credential: credential(1) }, registered()];
     written.extend(sign_ins());
+    written.extend(sign_ins_at_a_device());
     written.extend([signed_out(1), reused(1), renamed(None), renamed(Some("Ada Lovelace"))]);
     written.extend([password_changed(12, []), password_changed(12, [1, 3])]);
     written.extend([ended_session(1), ended_others([1, 3])]);
@@ -64,6 +65,17 @@ fn addresses() -> [UserEvent; 7] {
     ]
 }
 
+/// The leanest and the fullest of those that were counted at a device.
+fn sign_ins_at_a_device() -> [UserEvent; 2] {
+    let [lean, _, _, full] = sign_ins();
+    [lean, full].map(|mut event| {
+        if let UserEvent::UserSignedIn { password, .. } = &mut event {
+            password.device = Some(device(1));
+        }
+        event
+    })
+}
+
 /// The stored names of all variants, which serde tells whoever asks for one that does not exist.
 fn names_of_all_events() -> BTreeSet<String> {
     let error = serde_json::from_str::<UserEvent>(r#"{"":{}}"#).unwrap_err().to_string();
@@ -83,6 +95,8 @@ fn what_the_lines_mean() -> Vec<UserEvent> {
     meant.extend([ended_session(1), ended_others([1, 3])]);
     meant.extend([reset_requested(), password_reset(2, 7, []), password_reset(2, 7, [1, 3]), disabled(107)]);
     meant.extend(addresses());
+    // With `device` in `password`.
+    meant.extend(sign_ins_at_a_device());
     meant
 }
 
@@ -153,6 +167,7 @@ fn folded_today() -> Vec<String> {
         evicted: Some(session(1)),
         lapsed: vec![session(2)],
     };
+    let [lean, _] = sign_ins_at_a_device();
     let histories = [
         vec![nameless],
         vec![registered()],
@@ -181,6 +196,7 @@ fn folded_today() -> Vec<String> {
         vec![registered(), signed_in(1), change_requested(), changed()],
         vec![registered(), signed_in(1), change_requested(), password_changed(5, [])],
         vec![registered(), signed_in(1), signed_in(2), change_requested(), released([1, 2])],
+        vec![registered(), signed_in(2), lean],
     ];
     histories
         .into_iter()

@@ -13,43 +13,67 @@ use proptest::prelude::{
 use uuid::Uuid;
 
 use crate::fixture::{
-    ada, augusta, credential, disable, end_others, end_reused, end_session, given, noon, password, register,
-    registered, rename_in, request_reset, session, sign_out,
+    ada, augusta, credential, device, disable, end_others, end_reused, end_session, given, noon, password,
+    register, registered, rename_in, request_reset, session, sign_out,
 };
 
 /// One command of a history. Sessions are named by the sign-in that began them, counted from 0.
 #[derive(Debug, Clone)]
 enum Ask {
     Register,
-    SignIn { address_is_hers: bool, credential_is_hers: bool, lasts: TimeDelta, attempt: u64 },
+    SignIn {
+        address_is_hers: bool,
+        credential_is_hers: bool,
+        lasts: TimeDelta,
+        attempt: u64,
+        device: Option<u8>,
+    },
     Rename(Option<u8>, Option<Vec<u64>>),
-    ChangePassword { acting: usize, credential_is_hers: bool, attempt: u64 },
-    RequestReset { address_is_hers: bool },
-    ResetPassword { credential_is_hers: bool, base: u64 },
+    ChangePassword {
+        acting: usize,
+        credential_is_hers: bool,
+        attempt: u64,
+    },
+    RequestReset {
+        address_is_hers: bool,
+    },
+    ResetPassword {
+        credential_is_hers: bool,
+        base: u64,
+    },
     Disable(u64),
     SignOut(usize),
     EndSession(usize, usize),
     EndOthers(usize),
     EndReused(usize),
     RequestVerification,
-    Verify { credential_is_hers: bool },
-    RequestChange { acting: usize, to: u8 },
-    ConfirmChange { right: bool },
+    Verify {
+        credential_is_hers: bool,
+    },
+    RequestChange {
+        acting: usize,
+        to: u8,
+    },
+    ConfirmChange {
+        right: bool,
+    },
     NoteRegistration,
     Yield,
 }
 
 fn asks() -> impl Strategy<Value = Ask> {
     let sign_in =
-        (any::<u8>(), 1..60 * 24 * 3_600_000_i64, 0..500_u64).prop_map(|(right, lasts, attempt)| {
-            Ask::SignIn {
-                address_is_hers: right % 16 != 0,
-                credential_is_hers: right % 16 != 1,
-                // Milliseconds, which the log does not keep for the end of a session.
-                lasts: TimeDelta::milliseconds(lasts),
-                attempt,
-            }
-        });
+        (any::<u8>(), 1..60 * 24 * 3_600_000_i64, 0..500_u64, proptest::option::weighted(0.3, 0..4_u8))
+            .prop_map(|(right, lasts, attempt, device)| {
+                Ask::SignIn {
+                    address_is_hers: right % 16 != 0,
+                    credential_is_hers: right % 16 != 1,
+                    // Milliseconds, which the log does not keep for the end of a session.
+                    lasts: TimeDelta::milliseconds(lasts),
+                    attempt,
+                    device,
+                }
+            });
     prop_oneof![
         6 => Just(Ask::Register),
         132 => sign_in,
@@ -99,12 +123,13 @@ fn live(steps: Vec<(Ask, i64)>) -> Vec<Commit> {
         let address = user.account().and_then(|account| account.email.clone()).unwrap_or_else(ada);
         let command = match ask {
             Ask::Register => register(),
-            Ask::SignIn { address_is_hers, credential_is_hers, lasts, attempt } => {
+            Ask::SignIn { address_is_hers, credential_is_hers, lasts, attempt, device: by } => {
                 begun += 1;
                 Command::SignIn {
                     email: if address_is_hers { address } else { Email::parse("eve@example.com").unwrap() },
                     credential: if credential_is_hers { hers } else { credential(0) },
                     attempt,
+                    device: by.map(|number| device(number.into())),
                     session: session(begun - 1),
                     ends: now + lasts,
                     verified_only: false,
@@ -121,7 +146,7 @@ fn live(steps: Vec<(Ask, i64)>) -> Vec<Commit> {
                 let proven = if credential_is_hers { hers } else { credential(0) };
                 Command::ChangePassword {
                     session: session(acting as u128),
-                    verified: VerifiedPassword { credential: proven, attempt },
+                    verified: VerifiedPassword { credential: proven, attempt, device: None },
                     credential: credential(credentials),
                 }
             }
@@ -357,10 +382,17 @@ proptest! {
     }
 
     #[test]
-    fn the_last_success_never_goes_back(log in histories()) {
+    fn the_last_success_never_goes_back_and_is_the_greatest_that_was_not_counted_at_a_device(log in histories()) {
+        let mut greatest = 0;
         for commit in &log {
-            let before = commit.before.account().map_or(0, |account| account.last_success);
-            prop_assert!(before <= commit.after.account().unwrap().last_success);
+            for event in &commit.events {
+                if let UserEvent::UserSignedIn { password, .. } | UserEvent::UserPasswordChanged { password, .. } = event
+                    && password.device.is_none()
+                {
+                    greatest = greatest.max(password.attempt);
+                }
+            }
+            prop_assert_eq!(commit.after.account().unwrap().last_success, greatest);
         }
     }
 
@@ -436,7 +468,7 @@ fn histories_are_long_enough_for_sessions_to_give_way_and_to_lapse() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut evictions, mut lapses, mut ends, mut renames, mut changes) = (0, 0, 0, 0, 0);
     let (mut endings_of_others, mut requests, mut resets, mut disablings) = (0, 0, 0, 0);
-    let (mut verifications, mut moves, mut releases) = (0, 0, 0);
+    let (mut verifications, mut moves, mut releases, mut devices) = (0, 0, 0, 0);
     for _ in 0..128 {
         for commit in histories().new_tree(&mut runner).unwrap().current() {
             for event in commit.events {
@@ -453,7 +485,8 @@ fn histories_are_long_enough_for_sessions_to_give_way_and_to_lapse() {
                     UserEvent::UserPasswordReset { ended, .. } => resets += usize::from(ended.len() > 5),
                     UserEvent::UserPasswordDisabled { .. } => disablings += 1,
                     UserEvent::UserPasswordChanged { ended, .. } => changes += usize::from(ended.len() > 5),
-                    UserEvent::UserSignedIn { evicted, lapsed, .. } => {
+                    UserEvent::UserSignedIn { password, evicted, lapsed, .. } => {
+                        devices += usize::from(password.device.is_some());
                         evictions += usize::from(evicted.is_some());
                         lapses += lapsed.len();
                     }
@@ -469,7 +502,7 @@ fn histories_are_long_enough_for_sessions_to_give_way_and_to_lapse() {
     }
     assert!(evictions > 10 && lapses > 100, "{evictions}, {lapses}");
     assert!(ends > 100 && renames > 100 && changes > 20, "{ends}, {renames}, {changes}");
-    assert!(endings_of_others > 5, "{endings_of_others}");
+    assert!(endings_of_others > 5 && devices > 100, "{endings_of_others}, {devices}");
     assert!(verifications > 10 && moves > 20 && releases > 5, "{verifications}, {moves}, {releases}");
     assert!(requests > 50 && resets > 10 && disablings > 10, "{requests}, {resets}, {disablings}");
 }

@@ -128,6 +128,7 @@ impl Ground {
             email: address(user),
             credential,
             attempt: 1,
+            device: None,
             session,
             ends: begun.ends,
             verified_only: false,

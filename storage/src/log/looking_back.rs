@@ -22,14 +22,14 @@ impl Store {
     ) -> Result<Vec<Commit>, ReadError> {
         const FIRST: Version = Version::NONE.next();
         let limit = usize::from(limit);
-        let last = before.unwrap_or(Version::MAX).min(Version::MAX).number();
-        let last = Version::new(if before.is_none() { last } else { last.saturating_sub(1) });
-        if last < FIRST || limit == 0 {
+        let upper = before.map_or(Version::MAX.number(), |before| before.number().saturating_sub(1));
+        let upper = Version::new(upper).min(Version::MAX);
+        if upper < FIRST || limit == 0 {
             return Ok(Vec::new());
         }
-        let items = self.commits_down_from(loaded, last, limit + 1).await?;
+        let items = self.commits_down_from(loaded, upper, limit + 1).await?;
         // What the view knows of is there, and whoever is asked for has a first commit.
-        let oldest = loaded.snapshot.head.version.min(last).max(FIRST);
+        let oldest = loaded.snapshot.head.version.min(upper).max(FIRST);
         let newest = items.first().and_then(|item| super::version_of(text(item, "item").ok()?));
         let mut expected = newest.unwrap_or(oldest);
         if items.is_empty() || expected < oldest {
@@ -57,7 +57,7 @@ impl Store {
     async fn commits_down_from(
         &self,
         loaded: &Loaded,
-        last: Version,
+        upper: Version,
         count: usize,
     ) -> Result<Vec<Item>, Unavailable> {
         let mut items: Vec<Item> = Vec::new();
@@ -71,12 +71,12 @@ impl Store {
                 .consistent_read(true)
                 .scan_index_forward(false)
                 .limit(missing)
-                .key_condition_expression("#user = :user AND #item BETWEEN :first AND :last")
+                .key_condition_expression("#user = :user AND #item BETWEEN :first AND :upper")
                 .expression_attribute_names("#user", "user")
                 .expression_attribute_names("#item", "item")
                 .expression_attribute_values(":user", s(loaded.user.to_string()))
                 .expression_attribute_values(":first", s(sort_key(Version::NONE)))
-                .expression_attribute_values(":last", s(sort_key(last)))
+                .expression_attribute_values(":upper", s(sort_key(upper)))
                 .set_exclusive_start_key(start)
                 .send()
                 .await?;

@@ -5,14 +5,14 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{MOST_FAILURES, UserId};
+use domain::{DeviceId, MOST_FAILURES, UserId};
 
 use crate::error::{Broken, ReadError, Unavailable};
 use crate::identifiers::Identifier;
 use crate::items::{Item, n, number, s};
 use crate::log::key;
 
-/// The sort key of a count.
+/// The sort key of a count, with the device behind it where it is that of one.
 const SORT_KEY: &str = "guesses";
 /// So many consecutive failures cost nothing; from then on there is a wait.
 const FREE: u64 = 5;
@@ -27,6 +27,8 @@ const WAITS: u32 = 11;
 const MOST: u64 = 1 << 32;
 /// The clocks of two functions do not differ by more.
 const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(1);
+/// The counts of devices are forgotten after this, and their tokens are good for no longer.
+pub(super) const DEVICE_FORGOTTEN_AFTER: TimeDelta = TimeDelta::days(365);
 /// How often a count that was patched meanwhile is looked at again.
 const TRIES: usize = 3;
 /// The counts of addresses that nobody has are forgotten after this.
@@ -37,6 +39,8 @@ const FORGOTTEN_AFTER: TimeDelta = TimeDelta::days(90);
 pub enum Guessed {
     /// A user's.
     User(UserId),
+    /// A user's, by a device that they signed in with before.
+    Device(UserId, DeviceId),
     /// Those of an address that no user has.
     Unknown(Identifier),
 }
@@ -58,7 +62,8 @@ pub enum Counted {
         /// How long until the next may come.
         wait: TimeDelta,
     },
-    /// As many have failed as may: it was not counted, and is not to be evaluated, whenever it comes.
+    /// As many have failed as may: it was not counted, and is not to be evaluated, whenever it comes. From a device it may
+    /// be counted at its user yet: the device is none any more.
     Exhausted {
         /// The number of the last attempt that was counted.
         attempts: u64,
@@ -207,18 +212,21 @@ impl Guesses {
         now: DateTime<Utc>,
         attempts: &'static str,
     ) -> UpdateItemFluentBuilder {
-        let (partition, expires) = match guessed {
-            Guessed::User(user) => (user.to_string(), None),
-            Guessed::Unknown(identifier) => {
-                (identifier.as_str().to_owned(), Some((now + FORGOTTEN_AFTER).timestamp()))
+        let counts = || SORT_KEY.to_owned();
+        let (partition, item, kept) = match guessed {
+            Guessed::User(user) => (user.to_string(), counts(), None),
+            Guessed::Device(user, device) => {
+                (user.to_string(), format!("{SORT_KEY}-{device}"), Some(DEVICE_FORGOTTEN_AFTER))
             }
+            Guessed::Unknown(identifier) => (identifier.as_str().to_owned(), counts(), Some(FORGOTTEN_AFTER)),
         };
+        let expires = kept.map(|kept| (now + kept).timestamp());
         let request = self
             .client
             .update_item()
             .table_name(&self.table)
             .key("user", s(partition))
-            .key("item", s(SORT_KEY))
+            .key("item", s(item))
             .expression_attribute_names("#attempts", "attempts")
             .expression_attribute_names("#last", "last")
             .expression_attribute_values(":now", n(now.timestamp_millis()))

@@ -2,6 +2,7 @@
 //! the claims of mails, which lie beside them.
 
 mod client;
+mod device;
 mod guesses;
 mod list;
 mod mail_claims;
@@ -21,6 +22,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::{SessionId, UserId};
 
 pub use client::ClientId;
+pub use device::KnownDevice;
 pub use guesses::{CountError, Counted, Guessed, Guesses};
 pub use list::ListedSession;
 pub(crate) use list::Origin;

@@ -320,7 +320,7 @@ impl Context<'_> {
     /// The same of a mail to an address that is not the user's: it counts as its owner's, or as nobody's.
     fn one_more_mail_to(&self, whose: &Guessed) -> Result<Companion, Unavailable> {
         let partition = match whose {
-            Guessed::User(owner) => owner.to_string(),
+            Guessed::User(owner) | Guessed::Device(owner, _) => owner.to_string(),
             Guessed::Unknown(identifier) => identifier.as_str().to_owned(),
         };
         let update = mails::one_more(&self.store.sessions.table, &partition, self.now)?;

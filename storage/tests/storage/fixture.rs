@@ -282,6 +282,7 @@ pub(crate) fn sign_in(person: &Person, attempt: u64, session: &NewSession) -> In
         email: person.email.clone(),
         credential: person.credential,
         attempt,
+        device: None,
         session: session.id,
         ends: session.ends,
         verified_only: false,
@@ -319,7 +320,7 @@ pub(crate) fn rename(session: SessionId, name: &str) -> Intent {
 pub(crate) fn change_password(person: &Person, attempt: u64, acting: SessionId) -> Intent {
     let command = Command::ChangePassword {
         session: acting,
-        verified: VerifiedPassword { credential: person.credential, attempt },
+        verified: VerifiedPassword { credential: person.credential, attempt, device: None },
         credential: CredentialId::new(bits()),
     };
     intent(command, Enclosed::NewVerifier { verifier: NEW_PHC.to_owned().into(), acting })

@@ -263,7 +263,7 @@ async fn is_still_read(then: &Then) {
             panic!("{commit:?}")
         };
         assert_eq!(*begun, session(number));
-        assert_eq!(*password, VerifiedPassword { credential: ada.credential, attempt });
+        assert_eq!(*password, VerifiedPassword { credential: ada.credential, attempt, device: None });
         let meta = &commit.events[0].meta;
         assert_eq!((meta.command.as_str(), meta.address.as_deref()), ("SignIn", Some("192.0.2.1")));
     }

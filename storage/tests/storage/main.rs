@@ -8,6 +8,8 @@ mod append;
 #[cfg(test)]
 mod budget;
 #[cfg(test)]
+mod devices;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod garbage;

@@ -139,10 +139,10 @@ fn whoever_gets_in_with_the_password_before() {
         )?;
         let Command::SignIn { address: of, .. } = began.command else { return None };
         let later = entry(story, |entry| {
-            let with_the_new = Command::SignIn { address: of, password: *new };
+            let with_the_new = Command::SignIn { address: of, password: *new, device: None };
             change.precedes(entry) && signed_in(entry) && entry.command == with_the_new && new != current
         })?;
-        later.command = Command::SignIn { address: of, password: *current };
+        later.command = Command::SignIn { address: of, password: *current, device: None };
         Some(())
     });
 }
@@ -246,8 +246,18 @@ fn a_wait_for_nothing_before_a_change() {
             let began = story.history.iter().find(
                 |entry| matches!(&entry.answer, Answer::SignedIn { token, .. } if Some(token.session) == acting),
             );
+            // By a success that was counted where the change is.
+            let Some((began, Command::SignIn { address: of, device: None, .. })) =
+                began.map(|began| (began, &began.command))
+            else {
+                return false;
+            };
+            let elsewhere = |entry: &Entry| match &entry.command {
+                Command::SignIn { address, .. } => address != of,
+                _ => false,
+            };
             let tries = story.history.iter().filter(|entry| {
-                presents(entry) && entry.may_affect(change) && began.is_some_and(|began| began.may_affect(entry))
+                presents(entry) && !elsewhere(entry) && entry.may_affect(change) && began.may_affect(entry)
             });
             changed(change) && tries.count() < 5
         })?;

@@ -95,7 +95,6 @@ async fn worth(service: &Service, text: &str) -> Result<Introspection, Problem> 
     let now = service.clock.now();
     let sessions = &service.store.sessions;
     let worth = match known(service, text) {
-        None => Introspection::default(),
         Some(Known::Refresh(token)) if sessions.goes_on_with(&token, now).await? => Introspection {
             active: true,
             client_id: Some(token.client().to_string()),
@@ -121,7 +120,7 @@ async fn worth(service: &Service, text: &str) -> Result<Introspection, Problem> 
                 auth_time: Some(said.bearer.auth_time.timestamp()),
             }
         }
-        Some(Known::Refresh(_) | Known::Access(_)) => Introspection::default(),
+        Some(Known::Refresh(_) | Known::Access(_)) | None => Introspection::default(),
     };
     Ok(worth)
 }
