@@ -73,9 +73,16 @@ impl Candidate {
     ///
     /// A device that has failed as often as it may is none any more: from then on its attempts are those of anybody.
     pub(super) async fn count(&mut self, service: &Service, now: DateTime<Utc>) -> Result<Attempt, Problem> {
+        let guesses = &service.store.guesses;
         let mut base = self.base();
+        let mut by_the_log = false;
         loop {
-            let refused = match service.store.guesses.count(&self.guessed, base, now).await? {
+            let counted = if by_the_log {
+                guesses.count_by_the_log(&self.guessed, base, now).await?
+            } else {
+                guesses.count(&self.guessed, base, now).await?
+            };
+            let refused = match counted {
                 Counted::Attempt(number) => return Ok(Attempt::Counted(number)),
                 Counted::Exhausted { .. } if self.device.is_some() => {
                     tracing::warn!(user = %self.user, "a device failed too often and counts as unknown");
@@ -90,6 +97,10 @@ impl Candidate {
             match refused {
                 _ if self.base() != base => base = self.base(),
                 Counted::Attempt(number) => return Ok(Attempt::Counted(number)),
+                // More than may fail: by the log as it is now, that was made up, and starts again.
+                Counted::Exhausted { attempts } if attempts - base > MOST_FAILURES && !by_the_log => {
+                    by_the_log = true;
+                }
                 Counted::Exhausted { attempts } => return Ok(Attempt::Exhausted(attempts)),
                 Counted::TooEarly { wait } => {
                     tracing::warn!(user = %self.user, "a password was not looked at: too early");

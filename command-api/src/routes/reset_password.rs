@@ -75,8 +75,7 @@ pub(super) async fn reset_password(
     let mut salt = [0; 16];
     rand::fill(&mut salt)?;
     let verifier = service.passwords.hash(&new, salt).await?;
-    let last_success = loaded.snapshot().user.account().map_or(0, |account| account.last_success);
-    let base = service.store.guesses.counted(user, last_success).await?;
+    let base = base(&service, &mut loaded).await?;
     let intent = Intent {
         command: Command::ResetPassword {
             email,
@@ -100,6 +99,20 @@ pub(super) async fn reset_password(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The last attempt that was counted, which the reset makes the last that counts. What was made up does not get into the
+/// log.
+async fn base(service: &Service, loaded: &mut Loaded) -> Result<u64, Problem> {
+    let last_success =
+        |loaded: &Loaded| loaded.snapshot().user.account().map_or(0, |account| account.last_success);
+    let known = last_success(loaded);
+    if let Some(base) = service.store.guesses.counted(loaded.user(), known).await? {
+        return Ok(base);
+    }
+    service.store.freshen(loaded).await?;
+    let known = last_success(loaded);
+    Ok(service.store.guesses.counted(loaded.user(), known).await?.unwrap_or(known))
 }
 
 /// The address and the credential that the token was made for, if they are the user's. A view may not know it yet, or not

@@ -102,12 +102,32 @@ impl Guesses {
     /// condition of the write.
     ///
     /// A count that lies before `base`, far beyond it or in the future was not made by counting. It starts again from
-    /// `base`, so that nothing made up gets into the log with the next success. One that somebody without service keys
-    /// has put a little beyond what may fail lets nobody in until a reset, which mends it.
+    /// `base`, so that nothing made up gets into the log with the next success.
     ///
     /// Sent once. A second try by the SDK could count one attempt twice.
     pub async fn count(
         &self,
+        guessed: &Guessed,
+        base: u64,
+        now: DateTime<Utc>,
+    ) -> Result<Counted, CountError> {
+        self.count_up_to(MOST, guessed, base, now).await
+    }
+
+    /// As [`Guesses::count`], where `base` is the last success by a log that was read to its end since a count was found to
+    /// be exhausted: no counting leads beyond what may fail, so what lies there starts again, too.
+    pub async fn count_by_the_log(
+        &self,
+        guessed: &Guessed,
+        base: u64,
+        now: DateTime<Utc>,
+    ) -> Result<Counted, CountError> {
+        self.count_up_to(MOST_FAILURES, guessed, base, now).await
+    }
+
+    async fn count_up_to(
+        &self,
+        most: u64,
         guessed: &Guessed,
         base: u64,
         now: DateTime<Utc>,
@@ -117,10 +137,10 @@ impl Guesses {
                 Added::As(number) => return Ok(Counted::Attempt(number)),
                 Added::Refused(found) => found,
             };
-            if let Some(attempts) = exhausted(&refused, base) {
+            if let Some(attempts) = exhausted(&refused, base, most) {
                 return Ok(Counted::Exhausted { attempts });
             }
-            if let Some(wait) = wait_for(&refused, base, now) {
+            if let Some(wait) = wait_for(&refused, base, most, now) {
                 return Ok(Counted::TooEarly { wait });
             }
             tracing::warn!("a count of guesses was not made by counting; it starts again");
@@ -132,8 +152,8 @@ impl Guesses {
     }
 
     /// The number of the last attempt of a user that was counted, read consistently; `base`, the last that succeeded, if
-    /// none was since, or what lies there was not made by counting.
-    pub async fn counted(&self, user: UserId, base: u64) -> Result<u64, ReadError> {
+    /// there is none. `None` if no counting leads there from `base`, which is old then, or the count was made up.
+    pub async fn counted(&self, user: UserId, base: u64) -> Result<Option<u64>, ReadError> {
         let answer = self
             .client
             .get_item()
@@ -142,8 +162,9 @@ impl Guesses {
             .consistent_read(true)
             .send()
             .await?;
-        let attempts = answer.item.as_ref().and_then(|found| number(found, "attempts").ok());
-        Ok(attempts.filter(|attempts| (base..=base.saturating_add(MOST)).contains(attempts)).unwrap_or(base))
+        let Some(found) = answer.item else { return Ok(Some(base)) };
+        let counted = base..=base.saturating_add(MOST_FAILURES);
+        Ok(number(&found, "attempts").ok().filter(|attempts| counted.contains(attempts)))
     }
 
     /// Adds one, if the rule lets it.
@@ -264,17 +285,17 @@ async fn sent(request: UpdateItemFluentBuilder) -> Result<Added, CountError> {
 }
 
 /// The number of the last attempt that was counted, if as many have failed as may.
-fn exhausted(found: &Item, base: u64) -> Option<u64> {
+fn exhausted(found: &Item, base: u64, most: u64) -> Option<u64> {
     let attempts: u64 = number(found, "attempts").ok()?;
     let failures = attempts.checked_sub(base)?;
-    (MOST_FAILURES..=MOST).contains(&failures).then_some(attempts)
+    (MOST_FAILURES..=most).contains(&failures).then_some(attempts)
 }
 
 /// How long a count that refused an attempt asks to wait; `None` if it was not made by counting.
-fn wait_for(found: &Item, base: u64, now: DateTime<Utc>) -> Option<TimeDelta> {
+fn wait_for(found: &Item, base: u64, most: u64, now: DateTime<Utc>) -> Option<TimeDelta> {
     let attempts: u64 = number(found, "attempts").ok()?;
     let last = DateTime::from_timestamp_millis(number(found, "last").ok()?)?;
-    let failures = attempts.checked_sub(base).filter(|failures| *failures <= MOST)?;
+    let failures = attempts.checked_sub(base).filter(|failures| *failures <= most)?;
     let wait = last.checked_add_signed(wait_after(failures))? - now;
     (last <= now + CLOCK_SKEW).then_some(wait)
 }

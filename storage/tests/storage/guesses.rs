@@ -126,7 +126,7 @@ async fn of_fifty_attempts_at_once_no_more_are_counted_than_may_fail() {
     assert_eq!(attempts, [&Counted::Attempt(100)]);
     let exhausted = Counted::Exhausted { attempts: 100 };
     assert_eq!(counted.iter().filter(|counted| **counted == exhausted).count(), 49);
-    assert_eq!(world.store.guesses.counted(user, 0).await.unwrap(), 100);
+    assert_eq!(world.store.guesses.counted(user, 0).await.unwrap(), Some(100));
 }
 
 #[tokio::test]
@@ -135,19 +135,20 @@ async fn a_reset_starts_from_what_was_counted_and_from_nothing_made_up() {
     let ada = somebody();
     let Guessed::User(user) = ada else { panic!() };
     let counted = async |base| world.store.guesses.counted(user, base).await.unwrap();
-    assert_eq!(counted(7).await, 7, "none since the last success");
+    assert_eq!(counted(7).await, Some(7), "none since the last success");
     for attempt in 8..=10 {
         assert_eq!(count(&world, &ada, 7, second(0)).await, Counted::Attempt(attempt));
     }
-    assert_eq!((counted(7).await, counted(10).await, counted(11).await), (10, 10, 11));
+    assert_eq!((counted(7).await, counted(10).await, counted(11).await), (Some(10), Some(10), None));
     let made_up = row(&world, &user.to_string()).await;
     for attempts in [
         aws_sdk_dynamodb::types::AttributeValue::N(u64::MAX.to_string()),
+        aws_sdk_dynamodb::types::AttributeValue::N("108".to_owned()),
         aws_sdk_dynamodb::types::AttributeValue::N("-1".to_owned()),
         text("10"),
     ] {
         world.patch(&world.tables.sessions, made_up.clone(), "attempts", Some(attempts)).await;
-        assert_eq!(counted(7).await, 7);
+        assert_eq!(counted(7).await, None);
     }
 }
 
