@@ -124,14 +124,14 @@ impl Candidate {
     /// Whether the password is that of the user, as far as the count lets it be looked at. It takes a hash also where
     /// none is.
     ///
-    /// The count of a device does not tell that the password was reset meanwhile: the log does.
+    /// That it is disabled may be old news where this attempt was counted, as one at a device is: the log tells.
     pub(super) async fn passes(
         &mut self,
         service: &Service,
         attempt: Attempt,
         password: &PresentedPassword,
     ) -> Result<bool, Problem> {
-        if self.device.is_some() && self.is_disabled() {
+        if matches!(attempt, Attempt::Counted(_)) && self.is_disabled() {
             self.read_to_the_end(service).await?;
         }
         match attempt {

@@ -7,6 +7,7 @@ use testkit::Taken;
 use crate::app::{ADA, Answer, App, PASSWORD};
 
 const WRONG: &str = "a wrong password";
+const NEW: &str = "staple of another horse";
 
 /// Signs Ada in; her device token.
 async fn device(app: &App) -> String {
@@ -167,6 +168,43 @@ async fn after_a_hundred_failures_a_device_is_none_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_fails_on_a_device_disables_no_password() {
+    let app = App::start().await;
+    let user = app.register().await;
+    let mut token = device(&app).await;
+    // The count of the device is ahead of the user's.
+    for _ in 0..5 {
+        token = app.login_from(&token, PASSWORD).await.text_of("device_token");
+    }
+    for _ in 0..100 {
+        app.pass(TimeDelta::minutes(15));
+        guess_from(&app, &token).await.0.is_problem(401, "sign-in-refused");
+    }
+    assert!(!app.events(&user).await.contains(&"UserPasswordDisabled"));
+    assert_eq!(app.login(PASSWORD).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_password_is_disabled_on_known_devices_too_and_good_again_as_soon_as_it_is_reset() {
+    for projected in [false, true] {
+        let app = App::start().await;
+        let user = app.register().await;
+        let token = device(&app).await;
+        strangers_fail(&app, 100).await;
+        assert_eq!(app.events(&user).await.last(), Some(&"UserPasswordDisabled"));
+        if projected {
+            app.project(&user).await;
+        }
+        app.login_from(&token, PASSWORD).await.is_problem(401, "sign-in-refused");
+        assert_eq!(app.forgot(ADA).await.status, 202);
+        assert_eq!(app.reset(&app.mailed(&user).await, NEW).await.status, 204);
+        // A view that does not know of the reset yet keeps nobody out.
+        app.login_from(&token, PASSWORD).await.is_problem(401, "sign-in-refused");
+        assert_eq!(app.login_from(&token, NEW).await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_older_token_of_a_device_is_stricter_and_never_laxer() {
     let app = App::start().await;
     app.register().await;
@@ -190,10 +228,9 @@ async fn a_change_of_password_holds_for_known_devices_too() {
     app.register().await;
     let begun = app.signed_in().await;
     let text = |name: &str| begun[name].as_str().unwrap().to_owned();
-    let new = "staple of another horse";
-    assert_eq!(app.change_password(&text("access_token"), PASSWORD, new).await.status, 204);
+    assert_eq!(app.change_password(&text("access_token"), PASSWORD, NEW).await.status, 204);
     app.login_from(&text("device_token"), PASSWORD).await.is_problem(401, "sign-in-refused");
-    assert_eq!(app.login_from(&text("device_token"), new).await.status, 200);
+    assert_eq!(app.login_from(&text("device_token"), NEW).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

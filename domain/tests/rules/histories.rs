@@ -382,15 +382,17 @@ proptest! {
     }
 
     #[test]
-    fn the_last_success_never_goes_back_and_is_the_greatest_that_was_not_counted_at_a_device(log in histories()) {
+    fn the_last_success_never_goes_back_and_is_the_greatest_that_a_reset_knew_or_no_device_counted(log in histories()) {
         let mut greatest = 0;
         for commit in &log {
             for event in &commit.events {
-                if let UserEvent::UserSignedIn { password, .. } | UserEvent::UserPasswordChanged { password, .. } = event
-                    && password.device.is_none()
-                {
-                    greatest = greatest.max(password.attempt);
-                }
+                let counted = match event {
+                    UserEvent::UserSignedIn { password, .. }
+                    | UserEvent::UserPasswordChanged { password, .. } if password.device.is_none() => password.attempt,
+                    UserEvent::UserPasswordReset { base, .. } => *base,
+                    _ => 0,
+                };
+                greatest = greatest.max(counted);
             }
             prop_assert_eq!(commit.after.account().unwrap().last_success, greatest);
         }
