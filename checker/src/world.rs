@@ -160,17 +160,19 @@ impl World {
     pub(crate) async fn mailed(&self, of: usize) -> Option<Mailed> {
         let store = self.store();
         let user = store.find(&Email::parse(&address(of)).ok()?).await.ok()??;
-        let mut last = None;
+        let (mut last, mut folded) = (None, domain::User::default());
         let visit = |commit: &storage::Commit| {
+            folded = commit.fold(std::mem::take(&mut folded));
             for recorded in &commit.events {
                 if let UserEvent::UserRequestedPasswordReset { email, credential, ends } = &recorded.event {
-                    last = Some((email.clone(), *credential, *ends));
+                    let since = folded.account().and_then(|account| account.email_since);
+                    last = Some((email.clone(), *credential, *ends, since));
                 }
             }
         };
         store.log.history(user, visit).await.ok()?;
-        let (email, credential, ends) = last?;
-        let bound = Bound::PasswordReset { email: &email, credential };
+        let (email, credential, ends, since) = last?;
+        let bound = Bound::PasswordReset { email: &email, credential, since };
         let text = store.one_time.make(user, &bound, ends).ok()?.to_string();
         Some(Mailed { user, address: of, credential, ends, text, genuine: true })
     }

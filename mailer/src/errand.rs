@@ -90,7 +90,7 @@ impl Call<'_> {
                 with_link(occasion, Page::Verify, &bound, email, ends)
             }
             Self::Reset(Proof { email, credential, ends }) => {
-                let bound = Bound::PasswordReset { email, credential };
+                let bound = Bound::PasswordReset { email, credential, since: account.email_since };
                 with_link(Occasion::ResetRequested, Page::Reset, &bound, email, ends)
             }
             Self::Confirm(Proof { email: to, credential, ends }, from) => {

@@ -125,7 +125,8 @@ async fn bound(
     let bound = |loaded: &Loaded| {
         let account = loaded.snapshot().user.account()?;
         let (email, credential) = (account.email.as_ref()?, account.credential);
-        let binds = service.store.one_time.binds(token, &Bound::PasswordReset { email, credential });
+        let since = account.email_since;
+        let binds = service.store.one_time.binds(token, &Bound::PasswordReset { email, credential, since });
         binds.then(|| (email.clone(), credential))
     };
     if let Some(bound) = bound(loaded) {

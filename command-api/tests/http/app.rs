@@ -284,8 +284,9 @@ impl App {
     /// The token in the last mail that a user's log has sent for this purpose, made as the mailer makes it.
     pub async fn mailed_for(&self, user: &str, purpose: OneTimePurpose) -> String {
         let user = user.parse().unwrap();
-        let mut token = None;
+        let (mut token, mut folded) = (None, domain::User::default());
         let visit = |commit: &storage::Commit| {
+            folded = commit.fold(std::mem::take(&mut folded));
             for recorded in &commit.events {
                 let (bound, ends) = match &recorded.event {
                     UserEvent::UserRegistered { email, credential, .. } => {
@@ -299,7 +300,8 @@ impl App {
                         (Bound::EmailChange { from, to: email, credential: *credential }, *ends)
                     }
                     UserEvent::UserRequestedPasswordReset { email, credential, ends } => {
-                        (Bound::PasswordReset { email, credential: *credential }, *ends)
+                        let since = folded.account().and_then(|account| account.email_since);
+                        (Bound::PasswordReset { email, credential: *credential, since }, *ends)
                     }
                     _ => continue,
                 };

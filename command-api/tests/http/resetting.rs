@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use domain::Email;
+use domain::{Email, Version};
 use serde_json::json;
 use storage::Lifetimes;
 use storage::keys::ServiceKeys;
-use storage::one_time::{Bound, OneTimeKeys};
+use storage::one_time::{Bound, OneTimeKeys, OneTimePurpose};
 use testkit::{Engine, Fault};
 
 use crate::app::{ADA, App, PASSWORD, all_at_once};
@@ -95,6 +95,26 @@ async fn a_token_is_void_once_the_password_has_changed_in_another_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_void_once_the_address_has_changed_even_if_it_is_the_same_again() {
+    let app = App::start().await;
+    let (user, token) = forgetful(&app).await;
+    for (from, to) in [(ADA, "augusta@example.com"), ("augusta@example.com", ADA)] {
+        let access = app.login_as(from, PASSWORD).await.text_of("access_token");
+        assert_eq!(app.change_email(&access, to).await.status, 202);
+        let confirmed = app.mailed_for(&user, OneTimePurpose::EmailChange).await;
+        assert_eq!(app.verify(&confirmed).await.status, 204);
+        app.reset(&token, NEW).await.is_problem(400, "invalid-token");
+    }
+    // One that goes to the address since then is good, also while yet another is asked for.
+    assert_eq!(app.forgot(ADA).await.status, 202);
+    let access = app.login(PASSWORD).await.text_of("access_token");
+    assert_eq!(app.change_email(&access, "lovelace@example.com").await.status, 202);
+    app.reset(&token, NEW).await.is_problem(400, "invalid-token");
+    let token = app.mailed(&user).await;
+    assert_eq!(app.reset(&token, NEW).await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_forged_or_for_something_else_or_of_nobody_is_one_problem() {
     let app = App::start().await;
     let (user, token) = forgetful(&app).await;
@@ -109,7 +129,7 @@ async fn a_token_that_is_forged_or_for_something_else_or_of_nobody_is_one_proble
     let account = snapshot.user.account().unwrap();
     let (ends, credential) = (app.now() + TimeDelta::minutes(5), account.credential);
     let (ada, eve) = (Email::parse(ADA).unwrap(), Email::parse("eve@example.com").unwrap());
-    let reset = Bound::PasswordReset { email: &ada, credential };
+    let reset = Bound::PasswordReset { email: &ada, credential, since: account.email_since };
     let make =
         |keys: &OneTimeKeys, user, bound: &Bound<'_>| keys.make(user, bound, ends).unwrap().to_string();
     let own = &app.store.one_time;
@@ -118,9 +138,10 @@ async fn a_token_that_is_forged_or_for_something_else_or_of_nobody_is_one_proble
     let elsewhere = OneTimeKeys::new("elsewhere".to_owned(), app.keys.one_time.clone());
     let good = make(own, id, &reset);
     for other in [
+        make(own, id, &Bound::PasswordReset { email: &ada, credential, since: Some(Version::new(2)) }),
         make(own, id, &Bound::EmailVerification { email: &ada, credential }),
         make(own, id, &Bound::EmailChange { from: &ada, to: &eve, credential }),
-        make(own, id, &Bound::PasswordReset { email: &eve, credential }),
+        make(own, id, &Bound::PasswordReset { email: &eve, credential, since: None }),
         make(own, domain::UserId::new(uuid::Uuid::nil()), &reset),
         make(&strangers, id, &reset),
         make(&elsewhere, id, &reset),

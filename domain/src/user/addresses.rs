@@ -108,8 +108,14 @@ impl Account {
         if self.has_address(from).is_err() {
             return self;
         }
-        let email = Some(to.clone());
-        Self { email, email_verified: true, updated_at: at, profile_version: version, ..self }
+        Self {
+            email: Some(to.clone()),
+            email_verified: true,
+            email_since: Some(version),
+            updated_at: at,
+            profile_version: version,
+            ..self
+        }
     }
 
     /// The user after a commit of this time and version by which they have no address any more.

@@ -118,6 +118,7 @@ fn registered(
         email: Some(email.clone()),
         email_verified: false,
         email_change: None,
+        email_since: None,
         name: name.cloned(),
         credential,
         sessions: Vec::new(),

@@ -32,6 +32,9 @@ pub struct Account {
     /// with the next password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email_change: Option<EmailChange>,
+    /// The version with which the address last became another; `None` if it is the one that was registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email_since: Option<Version>,
     /// What the user wants to be called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<DisplayName>,

@@ -23,6 +23,7 @@ fn a_registered_user_has_what_was_registered() {
         email: Some(ada()),
         email_verified: false,
         email_change: None,
+        email_since: None,
         name: Some(DisplayName::parse("Ada").unwrap()),
         credential: credential(1),
         sessions: vec![],
@@ -202,8 +203,9 @@ fn a_change_of_address_waits_for_its_token_and_then_is_verified_and_leaves_every
     assert_eq!(waiting, Account { email_change, ..before });
     let after = account(given(history.into_iter().chain([changed()])));
     let (updated_at, profile_version) = (minute(3), Version::new(4));
+    let (email, email_since) = (Some(augusta()), Some(profile_version));
     let expected =
-        Account { email: Some(augusta()), email_verified: true, updated_at, profile_version, ..waiting };
+        Account { email, email_since, email_verified: true, updated_at, profile_version, ..waiting };
     assert_eq!(after, expected);
 }
 

@@ -171,7 +171,10 @@ async fn a_link_to_reset_goes_to_the_address_and_is_for_the_verifier_that_the_ev
     let mail = ground.mail();
     assert_eq!(mail.to, OTHER);
     let token = tokens(&ground).parse(&mail.token.unwrap(), OneTimePurpose::PasswordReset).unwrap();
-    assert!(tokens(&ground).binds(&token, &Bound::PasswordReset { email: &email(OTHER), credential }));
+    assert!(
+        tokens(&ground)
+            .binds(&token, &Bound::PasswordReset { email: &email(OTHER), credential, since: None })
+    );
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use domain::{CredentialId, Email, UserId};
+use domain::{CredentialId, Email, UserId, Version};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -56,6 +56,9 @@ pub enum Bound<'a> {
         email: &'a Email,
         /// The user's verifier.
         credential: CredentialId,
+        /// The version with which the address became the user's, unless they registered it: one that they left and came
+        /// back to is another.
+        since: Option<Version>,
     },
     /// Of a verification.
     EmailVerification {
@@ -255,7 +258,12 @@ impl OneTimeKeys {
             )
         };
         match bound {
-            Bound::PasswordReset { email, credential } | Bound::EmailVerification { email, credential } => {
+            Bound::PasswordReset { email, credential, since: Some(since) } => {
+                let since = since.number().to_be_bytes();
+                bind(&[email.as_str().as_bytes(), credential.as_bytes(), since.as_slice()])
+            }
+            Bound::PasswordReset { email, credential, since: None }
+            | Bound::EmailVerification { email, credential } => {
                 bind(&[email.as_str().as_bytes(), credential.as_bytes()])
             }
             Bound::EmailChange { from, to, credential } => {

@@ -1,7 +1,7 @@
 //! One-time tokens: good for what they were made for and for nothing else, and texts that are none of ours.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{CredentialId, Email, UserId};
+use domain::{CredentialId, Email, UserId, Version};
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 use storage::keys::{KeyId, Ring, Secret};
 use storage::one_time::{Bound, OneTimeError, OneTimeKeys, OneTimePurpose};
@@ -40,7 +40,7 @@ fn in_ten_minutes() -> DateTime<Utc> {
 fn of_each<'a>(email: &'a Email, to: &'a Email) -> [Bound<'a>; 3] {
     let credential = credential(1);
     [
-        Bound::PasswordReset { email, credential },
+        Bound::PasswordReset { email, credential, since: None },
         Bound::EmailVerification { email, credential },
         Bound::EmailChange { from: email, to, credential },
     ]
@@ -80,9 +80,12 @@ fn a_token_is_void_once_what_it_is_bound_to_has_changed() {
         keys().parse(&text, bound.purpose()).unwrap()
     };
     let (mine, other) = (credential(1), credential(2));
-    let reset = parsed(&Bound::PasswordReset { email: &ada, credential: mine });
-    assert!(!keys().binds(&reset, &Bound::PasswordReset { email: &eve, credential: mine }));
-    assert!(!keys().binds(&reset, &Bound::PasswordReset { email: &ada, credential: other }));
+    let reset = parsed(&Bound::PasswordReset { email: &ada, credential: mine, since: None });
+    assert!(!keys().binds(&reset, &Bound::PasswordReset { email: &eve, credential: mine, since: None }));
+    assert!(!keys().binds(&reset, &Bound::PasswordReset { email: &ada, credential: other, since: None }));
+    let since =
+        |version| Bound::PasswordReset { email: &ada, credential: mine, since: Some(Version::new(version)) };
+    assert!(!keys().binds(&reset, &since(4)) && !keys().binds(&parsed(&since(4)), &since(9)));
     let change = parsed(&Bound::EmailChange { from: &ada, to: &augusta, credential: mine });
     for bound in [
         Bound::EmailChange { from: &eve, to: &augusta, credential: mine },
@@ -97,7 +100,7 @@ fn a_token_is_void_once_what_it_is_bound_to_has_changed() {
 #[test]
 fn no_octet_of_a_token_can_be_changed_and_none_left_out() {
     let ada = address("ada");
-    let bound = Bound::PasswordReset { email: &ada, credential: credential(1) };
+    let bound = Bound::PasswordReset { email: &ada, credential: credential(1), since: None };
     let text = keys().make(user(1), &bound, in_ten_minutes()).unwrap();
     let refused = |text: &str| keys().parse(text, OneTimePurpose::PasswordReset).is_err();
     for index in 0..text.len() {
@@ -131,7 +134,7 @@ fn no_octet_of_a_token_can_be_changed_and_none_left_out() {
 #[test]
 fn a_token_of_another_deployment_or_of_an_unknown_key_is_none() {
     let ada = address("ada");
-    let bound = Bound::PasswordReset { email: &ada, credential: credential(1) };
+    let bound = Bound::PasswordReset { email: &ada, credential: credential(1), since: None };
     let text = keys().make(user(1), &bound, in_ten_minutes()).unwrap();
     let refused = |keys: &OneTimeKeys| keys.parse(&text, OneTimePurpose::PasswordReset).err();
     assert_eq!(refused(&OneTimeKeys::new("other".to_owned(), ring("k1"))), Some(OneTimeError::Forged));
@@ -149,7 +152,7 @@ fn a_token_of_another_deployment_or_of_an_unknown_key_is_none() {
 #[test]
 fn a_token_fits_into_a_line_of_a_mail_and_shows_nothing_in_debug_output() {
     let ada = address("ada");
-    let bound = Bound::PasswordReset { email: &ada, credential: credential(1) };
+    let bound = Bound::PasswordReset { email: &ada, credential: credential(1), since: None };
     let text = keys().make(user(1), &bound, in_ten_minutes()).unwrap();
     assert_eq!(text.len(), "k1.reset.".len() + 72 + 1 + 43);
     let token = keys().parse(&text, OneTimePurpose::PasswordReset).unwrap();
@@ -166,7 +169,7 @@ fn a_token_fits_into_a_line_of_a_mail_and_shows_nothing_in_debug_output() {
 #[test]
 fn a_token_that_would_end_before_1970_is_not_made() {
     let ada = address("ada");
-    let bound = Bound::PasswordReset { email: &ada, credential: credential(1) };
+    let bound = Bound::PasswordReset { email: &ada, credential: credential(1), since: None };
     assert!(keys().make(user(1), &bound, DateTime::from_timestamp(-1, 0).unwrap()).is_err());
     assert!(keys().make(user(1), &bound, DateTime::<Utc>::MAX_UTC).is_ok());
 }
@@ -174,7 +177,7 @@ fn a_token_that_would_end_before_1970_is_not_made() {
 #[tokio::test]
 async fn garbage_asks_no_table() {
     let world = World::start().await;
-    let bound = Bound::PasswordReset { email: &address("ada"), credential: credential(1) };
+    let bound = Bound::PasswordReset { email: &address("ada"), credential: credential(1), since: None };
     let text = world.store.one_time.make(user(1), &bound, in_ten_minutes()).unwrap();
     world.meter.reset();
     let forged = keys().make(user(1), &bound, in_ten_minutes()).unwrap();
@@ -211,7 +214,7 @@ proptest! {
     fn parts_of_two_tokens_make_no_third(first in any::<u128>(), second in any::<u128>()) {
         let ada = address("ada");
         let made = |number| {
-            let bound = Bound::PasswordReset { email: &ada, credential: credential(number) };
+            let bound = Bound::PasswordReset { email: &ada, credential: credential(number), since: None };
             keys().make(user(number), &bound, in_ten_minutes()).unwrap().to_string()
         };
         let (one, two) = (made(first), made(second));
