@@ -118,7 +118,8 @@ impl Case<'_> {
                 let void = self.between(told, entry).any(|commits| {
                     told.account(commits).is_none_or(|account| {
                         account.credential != token.credential
-                            || account.email.as_ref().map(Email::as_str) != Some(address(token.address).as_str())
+                            || account.email.as_ref().map(Email::as_str)
+                                != Some(address(token.address).as_str())
                     })
                 });
                 self.require(!token.genuine || ended || void, || {

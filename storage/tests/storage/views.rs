@@ -58,7 +58,7 @@ async fn a_document_of_a_lower_fold_gives_way_unless_it_knows_more_and_a_higher_
         (HIGHER, &third, Put::Lost),
     ] {
         for replacing in [Replacing::Older, Replacing::OlderOrEqual] {
-            world.patch(&world.tables.views, good.clone(), "fold", Some(number(fold))).await;
+            world.patch(&world.tables.views, good.clone(), "fold", Some(number(fold.into()))).await;
             assert_eq!(put(&world, &ada, snapshot, replacing).await, expected, "fold {fold}");
         }
     }
