@@ -340,6 +340,8 @@ def roles(account, outputs, user):
 
     tables, parameters = acting("ProjectorRole")
     check("ProjectorRole: reads the log", "Item" in tables.get_item(TableName=events, Key=commit))
+    tables.delete_item(TableName=views, Key={"user": {"S": "nobody"}})
+    say("ProjectorRole: deletes the view of somebody who is erased")
     denied("ProjectorRole: writes the log", lambda: tables.put_item(TableName=events, Item=commit))
     denied("ProjectorRole: changes a commit", lambda: tables.update_item(
         TableName=events, Key=commit, UpdateExpression="REMOVE #s", ExpressionAttributeNames={"#s": "sealed"}))

@@ -195,9 +195,22 @@ def rule_findings(template):
         guarded = route["AuthorizationType"] == {"Fn::If": ["Authorizes", "CUSTOM", "NONE"]} and "AuthorizerId" in route
         if guarded != (key in PROTECTED):
             found.append(f"routes: {key} is{'' if guarded else ' not'} behind the authorizer")
+        if guarded and key.startswith("ANY ") and key.replace("ANY", "OPTIONS", 1) not in routes:
+            found.append(f"routes: {key} asks browsers for a token before they may send one")
         hashes = "SignInIntegration" in json.dumps(route["Target"])
         if hashes != (key in HASHING):
             found.append(f"routes: {key} goes to the wrong function")
+    for name, function in resources(template, "AWS::Lambda::Function").items():
+        # The programs take a name for one by its first letter, which the parameter's pattern makes a slash.
+        for setting, parameter, has in (("ANNALS_CLIENTS", "Clients", "HasClients"), ("ANNALS_SMTP", "SmtpUrl", "MailsBySmtp")):
+            value = function["Environment"]["Variables"].get(setting)
+            if value not in (None, {"Fn::If": [has, {"Ref": parameter}, {"Ref": "AWS::NoValue"}]}):
+                found.append(f"{name}: {setting} is not the name that the parameter {parameter} is")
+    for name, row in granted.items():
+        for resource, actions in row["others"].items():
+            # The one request by which a parameter is read: storage/src/parameter.rs, storage/src/keys/parameters.rs.
+            if ":ssm:" in resource and actions != ["ssm:GetParameters"]:
+                found.append(f"grants: {name} cannot read {resource} with {actions}")
     if missing := (PROTECTED | HASHING | {"$default"}) - routes.keys():
         found.append(f"routes: missing {sorted(missing)}")
     (stage,) = resources(template, "AWS::ApiGatewayV2::Stage").values()
@@ -377,6 +390,20 @@ def open_route(t):
     properties(t, "BelowMeRoute")["AuthorizationType"] = "NONE"
 
 
+def no_preflight(t):
+    t["Resources"].pop("PreflightBelowMeRoute")
+
+
+def clients_of_no_name(t):
+    properties(t, "ApiFunction")["Environment"]["Variables"]["ANNALS_CLIENTS"]["Fn::If"][1] = {"Fn::Sub": "ssm:${Clients}"}
+
+
+def parameter_read_otherwise(t):
+    statement = next(s["Fn::If"][1] for s in properties(t, "SignInRole")["Policies"][0]["PolicyDocument"]["Statement"]
+                     if "Fn::If" in s)
+    statement["Action"] = ["ssm:GetParameter"]
+
+
 def hash_in_the_wrong_function(t):
     properties(t, "LoginRoute")["Target"] = properties(t, "MeRoute")["Target"]
 
@@ -399,7 +426,8 @@ PLANTED = {
     "rules": [
         missing_grant, grant_too_many, log_written_by_the_projector, log_scanned_by_the_api, key_too_many, any_parameter,
         wrong_filter, lost_filter, no_failure_queue, queue_not_granted, unbounded_retries, retries_without_end,
-        unbounded_age, no_partial_failures, starts_at_the_end, open_route, hash_in_the_wrong_function,
+        unbounded_age, no_partial_failures, starts_at_the_end, open_route, no_preflight, clients_of_no_name,
+        parameter_read_otherwise, hash_in_the_wrong_function,
         logs_kept_for_ever, misspelt_state,
     ],
     "checkov": [no_access_log, policy_of_everything],

@@ -35,14 +35,16 @@ impl Config {
     /// request would wait for is paid here: the connection to the database, and the memory of a hash.
     pub async fn start(self) -> Result<Service, StartError> {
         let clock = Clock::system();
+        // Each by its name: a setting that nothing here makes use of does not compile.
+        let Self { tables, keys, issuer, argon2, origin, verification, clients } = self;
         let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
         let client = storage::client(&aws);
-        let keys = self.keys.source(&aws).open(reading(&clock));
-        let (keys, ()) = tokio::join!(keys, storage::warm(&client, &self.tables.views));
+        let keys = keys.source(&aws).open(reading(&clock));
+        let (keys, ()) = tokio::join!(keys, storage::warm(&client, &tables.views));
         let keys = keys?;
         // One request at a time comes to a function, and so one hash.
-        let passwords = PasswordHasher::new(self.argon2, keys.pepper.clone(), 1)?;
-        let clients = match self.clients {
+        let passwords = PasswordHasher::new(argon2, keys.pepper.clone(), 1)?;
+        let clients = match clients {
             ClientsFrom::Setting(clients) => clients,
             ClientsFrom::Parameter(name) => match storage::parameter(&aws, &name).await {
                 Ok(text) => Clients::parse(&text)?,
@@ -50,9 +52,9 @@ impl Config {
             },
         };
         passwords.warm().await?;
-        let store = Store::new(&client, &self.tables, &keys, Lifetimes::default());
-        let service = Service::new(store, passwords, &keys, self.issuer, clock)?;
-        Ok(Service { origin: self.origin, clients, ..service })
+        let store = Store::new(&client, &tables, &keys, Lifetimes::default());
+        let service = Service::new(store, passwords, &keys, issuer, clock)?;
+        Ok(Service { origin, clients, verification, ..service })
     }
 }
 

@@ -12,3 +12,4 @@ mod oauth_clients;
 mod requests;
 mod start;
 mod story;
+mod verification;

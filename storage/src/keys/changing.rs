@@ -35,7 +35,7 @@ pub enum RingName {
 pub enum Change {
     /// One more key, published ahead of its use.
     Rotate,
-    /// One more key, used at once; what was to be the next one is thrown away.
+    /// One more key, used at once; what was to be the next one is a former one without having been the current one.
     RotateNow,
     /// One key less.
     Retire(KeyId),
@@ -72,6 +72,20 @@ pub enum ChangeError {
         ring: &'static str,
         /// The key.
         id: KeyId,
+    },
+    /// The key waits for its time, which comes before every process has read that it is gone.
+    #[error(
+        "the key {} of the ring {ring} is used from {from} on by whoever does not hear of it before; rotate --now lets it \
+         give way to another",
+        id.as_str()
+    )]
+    SoonInUse {
+        /// The ring.
+        ring: &'static str,
+        /// The key.
+        id: KeyId,
+        /// Its time.
+        from: DateTime<Utc>,
     },
     /// The system has no random numbers.
     #[error("no random source")]
@@ -180,11 +194,14 @@ pub(super) fn changed<K: Fresh>(
             }
             Ok(ring.with_next(KeyId::random()?, K::fresh()?, now + name.lead(), now))
         }
-        Change::RotateNow => Ok(ring.without_next(now).with_next(KeyId::random()?, K::fresh()?, now, now)),
-        Change::Retire(id) => match keys.iter().find(|key| key.id == *id).map(|key| key.state) {
+        Change::RotateNow => Ok(ring.with_current(KeyId::random()?, K::fresh()?, now)),
+        Change::Retire(id) => match keys.iter().find(|key| key.id == *id).map(|key| (key.state, key.since)) {
             None => Err(ChangeError::NoSuchKey { ring: name.as_str(), id: id.clone() }),
-            Some(KeyState::Current) => Err(ChangeError::Current { ring: name.as_str(), id: id.clone() }),
-            Some(KeyState::Next | KeyState::Former) => Ok(ring.without(id, now)),
+            Some((KeyState::Current, _)) => Err(ChangeError::Current { ring: name.as_str(), id: id.clone() }),
+            Some((KeyState::Next, Some(from))) if from < now + LEAD => {
+                Err(ChangeError::SoonInUse { ring: name.as_str(), id: id.clone(), from })
+            }
+            Some((KeyState::Next | KeyState::Former, _)) => Ok(ring.without(id, now)),
         },
     }
 }

@@ -128,20 +128,19 @@ impl<K> Ring<K> {
         ring
     }
 
-    /// The ring without the keys that have made nothing yet.
+    /// The ring with one more key, which makes new values at once. Those whose time had not come give way to it and stay:
+    /// whoever has not read the ring again by then takes them for the current key, and what is made with them must open.
     #[must_use]
-    pub fn without_next(self, now: DateTime<Utc>) -> Self
+    pub fn with_current(self, id: KeyId, key: K, now: DateTime<Utc>) -> Self
     where
         K: Clone,
     {
         let mut ring = self.settled(now);
-        let next: Vec<KeyId> =
-            ring.from.iter().filter(|(_, from)| **from > now).map(|(id, _)| id.clone()).collect();
-        for id in next.into_iter().filter(|id| *id != ring.current.0) {
-            ring.others.remove(&id);
-            ring.from.remove(&id);
+        let next = ring.from.iter_mut().filter(|(id, from)| **from > now && **id != ring.current.0);
+        for (_, from) in next {
+            *from = now - TimeDelta::milliseconds(1);
         }
-        ring
+        ring.with_next(id, key, now, now)
     }
 
     /// The ring without a key that is not the current one.
@@ -296,8 +295,14 @@ mod tests {
                 key("a", next, Some(30), None),
             ]
         );
-        assert_eq!(ring.clone().without_next(at(25)).keys(at(25)).len(), 2);
-        assert_eq!(ring.clone().without_next(at(30)).keys(at(30)).len(), 3, "it makes values by then");
+        for now in [25, 30] {
+            let at_once = ring.clone().with_current(id("n"), 4, at(now));
+            assert_eq!(at_once.current_at(at(now)).1, &4);
+            assert_eq!(at_once.current_at(at(1_000)).1, &4, "whose time had not come has given way");
+            assert_eq!(at_once.get(&id("a")), Some(&3), "somebody may use it unawares");
+            let gone = at_once.until(&id("a")).map(|until| until.timestamp());
+            assert_eq!(gone, Some(now), "and until then may have");
+        }
         assert_eq!(ring.clone().without(&id("b"), at(25)).get(&id("b")), Some(&2), "it is in use");
         let ring = ring.without(&id("b"), at(30));
         assert_eq!((ring.get(&id("b")), ring.current_at(at(30)).1), (None, &3));

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::DateTime;
-use storage::keys::{KeyId, KeySource, KeysError, LiveKeys, Secret, ServiceKeys};
+use storage::keys::{
+    Change, ChangeError, KeyId, KeySource, KeysError, LiveKeys, RingName, Secret, ServiceKeys,
+};
 use tempfile::TempDir;
 
 /// A file of keys, a process that holds them, and its clock.
@@ -146,6 +148,42 @@ async fn a_ring_moves_on_to_its_next_key_when_the_time_comes_without_being_read(
     assert_eq!(process.keys.refresh.current().0, before);
     process.pass(1);
     assert_eq!(process.keys.refresh.current().0.as_str(), "next");
+}
+
+#[tokio::test]
+async fn a_next_key_that_gives_way_stays_for_those_who_do_not_know_it_yet() {
+    let process = Process::start().await;
+    let source = KeySource::File(process.path());
+    let now = || DateTime::from_timestamp(process.clock.load(Ordering::SeqCst), 0).unwrap();
+    source.change(RingName::Wrapping, &Change::Rotate, now()).await.unwrap();
+    process.pass(400);
+    process.keys.wrapping.refresh().await;
+    process.pass(190);
+    let keys = source.change(RingName::Wrapping, &Change::RotateNow, now()).await.unwrap();
+    process.pass(10);
+    process.keys.wrapping.refresh().await;
+    // It read the ring less than four minutes ago, and wraps data keys with what it takes for the current key.
+    let (unaware, _) = process.keys.wrapping.current();
+    let ring = ServiceKeys::open(&process.path()).unwrap().wrapping;
+    assert_ne!(ring.current_at(now()).0, &unaware);
+    assert_eq!(keys.last().map(|key| &key.id), Some(ring.current_at(now()).0));
+    assert!(ring.get(&unaware).is_some(), "what it made then could never be opened");
+}
+
+#[tokio::test]
+async fn a_next_key_is_not_taken_out_so_late_that_somebody_would_use_it_all_the_same() {
+    let process = Process::start().await;
+    let source = KeySource::File(process.path());
+    let now = || DateTime::from_timestamp(process.clock.load(Ordering::SeqCst), 0).unwrap();
+    for (ring, wait) in [(RingName::Wrapping, 1), (RingName::Signing, 6_601)] {
+        let keys = source.change(ring, &Change::Rotate, now()).await.unwrap();
+        let next = Change::Retire(keys.last().unwrap().id.clone());
+        process.pass(wait);
+        let late = source.change(ring, &next, now()).await;
+        assert!(matches!(late, Err(ChangeError::SoonInUse { .. })), "{late:?}");
+        process.pass(-wait);
+        assert_eq!(source.change(ring, &next, now()).await.unwrap().len(), 1);
+    }
 }
 
 #[tokio::test]
