@@ -6,7 +6,7 @@ use storage::Commit;
 
 use super::{Left, entry, finds, signed_in};
 use crate::history::{Access, Answer, Command, Entry, GUESSABLE};
-use crate::truth::{events, request_of};
+use crate::truth::{begun, ended, events, request_of};
 
 fn changed(entry: &Entry) -> bool {
     matches!(entry.command, Command::ChangePassword { .. }) && entry.answer == Answer::Done
@@ -325,14 +325,25 @@ fn an_acknowledged_end_of_sessions_that_is_not_in_the_log() {
     ] {
         finds("ended, and the log knows nothing of it", |story| {
             let history = &story.history;
-            let done = |commit: &Commit| {
-                let entry = request_of(commit).map(|request| &history[request]);
-                entry.is_some_and(|entry| ends(&entry.command) && entry.answer == Answer::Done)
-            };
+            let entry = |commit: &Commit| request_of(commit).map(|request| &history[request]);
             let mut all = story.truth.users.values_mut();
-            let (told, place) = all
-                .find_map(|told| Some((told.commits.iter().position(done)?, told)))
-                .map(|(n, told)| (told, n))?;
+            let (told, place) = all.find_map(|told| {
+                let place = told.commits.iter().position(|commit| {
+                    let done =
+                        entry(commit).filter(|entry| ends(&entry.command) && entry.answer == Answer::Done);
+                    let of_old = |session: &SessionId| {
+                        let began = told
+                            .commits
+                            .iter()
+                            .find(|commit| events(commit).any(|event| begun(event) == Some(*session)));
+                        let began = began.and_then(entry);
+                        began.is_some_and(|began| done.is_some_and(|done| began.precedes(done)))
+                    };
+                    // What began only meanwhile need not have been there to be ended.
+                    events(commit).flat_map(ended).any(|session| of_old(&session))
+                })?;
+                Some((told, place))
+            })?;
             told.commits.truncate(place);
             told.states.truncate(place);
             Some(())
