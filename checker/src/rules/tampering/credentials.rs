@@ -1,11 +1,12 @@
 //! What concerns passwords, names, and the ends of other sessions.
 
-use domain::{CredentialId, SessionId, UserEvent};
+use std::collections::BTreeSet;
 
+use domain::{CredentialId, SessionId, UserEvent};
 use storage::Commit;
 
 use super::{Left, entry, finds, signed_in};
-use crate::history::{Access, Answer, Command, Entry, GUESSABLE};
+use crate::history::{Access, Answer, Command, Entry, GUESSABLE, Listed};
 use crate::truth::{begun, ended, events, request_of};
 
 fn changed(entry: &Entry) -> bool {
@@ -406,9 +407,14 @@ fn a_list_with_a_session_too_few_or_too_many_or_of_somebody_else() {
         let request = listed(story)?;
         let last: Vec<SessionId> =
             story.truth.users.values().flat_map(|told| told.alive(told.commits.len())).collect();
+        // What began only meanwhile need not be in the list.
+        let lists = &story.history[request];
+        let old = |entry: &&Entry| entry.precedes(lists);
+        let old: BTreeSet<usize> = story.history.iter().filter(old).map(|entry| entry.request).collect();
+        let is_old = |item: &Listed| item.request.is_some_and(|request| old.contains(&request));
         let Answer::Sessions(listed) = &mut story.history[request].answer else { return None };
         let before = listed.len();
-        listed.retain(|item| !last.contains(&item.session));
+        listed.retain(|item| !(last.contains(&item.session) && is_old(item)));
         (listed.len() < before).then_some(())
     });
     finds("lists others than those alive", |story| {
