@@ -1,12 +1,13 @@
 //! What concerns passwords, names, and the ends of other sessions.
 
-use domain::{CredentialId, SessionId, UserEvent};
+use std::collections::BTreeSet;
 
+use domain::{CredentialId, SessionId, UserEvent};
 use storage::Commit;
 
 use super::{Left, entry, finds, signed_in};
-use crate::history::{Access, Answer, Command, Entry, GUESSABLE};
-use crate::truth::{events, request_of};
+use crate::history::{Access, Answer, Command, Entry, GUESSABLE, Listed};
+use crate::truth::{begun, ended, events, request_of};
 
 fn changed(entry: &Entry) -> bool {
     matches!(entry.command, Command::ChangePassword { .. }) && entry.answer == Answer::Done
@@ -325,14 +326,25 @@ fn an_acknowledged_end_of_sessions_that_is_not_in_the_log() {
     ] {
         finds("ended, and the log knows nothing of it", |story| {
             let history = &story.history;
-            let done = |commit: &Commit| {
-                let entry = request_of(commit).map(|request| &history[request]);
-                entry.is_some_and(|entry| ends(&entry.command) && entry.answer == Answer::Done)
-            };
+            let entry = |commit: &Commit| request_of(commit).map(|request| &history[request]);
             let mut all = story.truth.users.values_mut();
-            let (told, place) = all
-                .find_map(|told| Some((told.commits.iter().position(done)?, told)))
-                .map(|(n, told)| (told, n))?;
+            let (told, place) = all.find_map(|told| {
+                let place = told.commits.iter().position(|commit| {
+                    let done =
+                        entry(commit).filter(|entry| ends(&entry.command) && entry.answer == Answer::Done);
+                    let of_old = |session: &SessionId| {
+                        let began = told
+                            .commits
+                            .iter()
+                            .find(|commit| events(commit).any(|event| begun(event) == Some(*session)));
+                        let began = began.and_then(entry);
+                        began.is_some_and(|began| done.is_some_and(|done| began.precedes(done)))
+                    };
+                    // What began only meanwhile need not have been there to be ended.
+                    events(commit).flat_map(ended).any(|session| of_old(&session))
+                })?;
+                Some((told, place))
+            })?;
             told.commits.truncate(place);
             told.states.truncate(place);
             Some(())
@@ -395,9 +407,14 @@ fn a_list_with_a_session_too_few_or_too_many_or_of_somebody_else() {
         let request = listed(story)?;
         let last: Vec<SessionId> =
             story.truth.users.values().flat_map(|told| told.alive(told.commits.len())).collect();
+        // What began only meanwhile need not be in the list.
+        let lists = &story.history[request];
+        let old = |entry: &&Entry| entry.precedes(lists);
+        let old: BTreeSet<usize> = story.history.iter().filter(old).map(|entry| entry.request).collect();
+        let is_old = |item: &Listed| item.request.is_some_and(|request| old.contains(&request));
         let Answer::Sessions(listed) = &mut story.history[request].answer else { return None };
         let before = listed.len();
-        listed.retain(|item| !last.contains(&item.session));
+        listed.retain(|item| !(last.contains(&item.session) && is_old(item)));
         (listed.len() < before).then_some(())
     });
     finds("lists others than those alive", |story| {
