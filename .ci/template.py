@@ -182,6 +182,14 @@ def rule_findings(template):
     for machine in resources(template, "AWS::StepFunctions::StateMachine").values():
         found += state_findings(machine["Definition"])
 
+    watched = {d["Value"] for a in resources(template, "AWS::CloudWatch::Alarm").values() if a["MetricName"] == "Findings"
+               for d in a["Dimensions"]}
+    named = {name for crate in ("command-api", "storage", "projector", "mailer") for file in (ROOT / crate / "src").rglob("*.rs")
+             for name in re.findall(r'\(?alarm\b[^=;"]*= \(?"([a-z-]+)"', file.read_text())}
+    # Whoever is parked has a metric. A commit that the mailer cannot read has its user parked.
+    for name in sorted((named ^ watched) - {"parked", "mail-unreadable"}):
+        found.append(f"alarms: {name} is not both found by a program and watched")
+
     logs = resources(template, "AWS::Logs::LogGroup")
     for name, function in resources(template, "AWS::Lambda::Function").items():
         log = function.get("LoggingConfig", {}).get("LogGroup", {}).get("Ref")
@@ -412,6 +420,10 @@ def logs_kept_for_ever(t):
     properties(t, "ProjectorLog").pop("RetentionInDays")
 
 
+def finding_that_nobody_watches(t):
+    t["Resources"].pop("MailRefusedAlarm")
+
+
 def no_access_log(t):
     properties(t, "Stage").pop("AccessLogSettings")
 
@@ -428,7 +440,7 @@ PLANTED = {
         wrong_filter, lost_filter, no_failure_queue, queue_not_granted, unbounded_retries, retries_without_end,
         unbounded_age, no_partial_failures, starts_at_the_end, open_route, no_preflight, clients_of_no_name,
         parameter_read_otherwise, hash_in_the_wrong_function,
-        logs_kept_for_ever, misspelt_state,
+        logs_kept_for_ever, finding_that_nobody_watches, misspelt_state,
     ],
     "checkov": [no_access_log, policy_of_everything],
 }

@@ -127,7 +127,8 @@ pub struct RetireKeyArgs {
     /// The key's id, as `keys list` shows it.
     #[arg(value_parser = key_id)]
     pub id: KeyId,
-    /// In an emergency: even if it is still needed, where nothing but sessions, tokens or views is lost by it.
+    /// In an emergency: even if it is still needed, where nothing but sessions, tokens or views is lost by it. What wraps and
+    /// seals vaults waits the ten minutes in which a process may still use it.
     #[arg(long)]
     pub force: bool,
     /// For a pepper: disable the passwords of those whose verifiers still need it. Each of them has to reset it by mail; their

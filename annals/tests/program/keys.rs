@@ -1,5 +1,6 @@
 //! Service keys as an operator looks after them, beside a running server.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use storage::keys::ServiceKeys;
 use testkit::Parameters;
@@ -27,6 +28,17 @@ fn secrets(data: &Data) -> Vec<String> {
     all
 }
 
+/// As if a ring had been rotated an hour ago.
+fn an_hour_later(data: &Data, ring: &str) {
+    let path = data.path().join("service-keys.json");
+    let mut keys: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for from in keys[ring]["from"].as_object_mut().unwrap().values_mut() {
+        let time: DateTime<Utc> = from.as_str().unwrap().parse().unwrap();
+        *from = (time - TimeDelta::hours(1)).to_rfc3339().into();
+    }
+    std::fs::write(&path, keys.to_string()).unwrap();
+}
+
 fn shows_none(data: &Data, ended: &Ended) {
     let shown = format!("{}{}", ended.out, ended.err);
     assert!(!secrets(data).iter().any(|secret| shown.contains(secret)), "{shown}");
@@ -44,14 +56,15 @@ async fn keys_are_listed_and_rotated_ahead_of_their_use_and_never_shown() {
         let rotated = data.run(&["keys", "rotate", ring]).await;
         assert_eq!(rotated.code, Some(0), "{rotated:?}");
         assert_eq!(ids(&data, ring, "current").await, current, "not before its time");
-        assert_eq!(ids(&data, ring, "next").await.len(), 1);
+        let next = ids(&data, ring, "next").await;
+        assert_eq!(next.len(), 1);
         shows_none(&data, &rotated);
         data.run(&["keys", "rotate", ring]).await.is_refused("has a next key already");
-        // In an emergency the one that waits is not trusted either.
+        // In an emergency the one that waits makes nothing either, but for those who have not heard of it.
         let now = data.run(&["keys", "rotate", ring, "--now"]).await;
         assert_eq!(now.code, Some(0), "{now:?}");
         assert_ne!(ids(&data, ring, "current").await, current);
-        assert_eq!(ids(&data, ring, "former").await, current);
+        assert_eq!(ids(&data, ring, "former").await, [current, next].concat());
         assert!(ids(&data, ring, "next").await.is_empty());
         shows_none(&data, &now);
     }
@@ -75,7 +88,13 @@ async fn keys_rotate_beside_a_server_and_retire_when_nobody_needs_them() {
         assert_eq!(data.run(&["keys", "rotate", ring, "--now"]).await.code, Some(0));
         data.run(&["keys", "retire", ring, &old]).await.is_refused("may still be needed until");
     }
-    // Whatever the emergency: what could never be opened again is not given up.
+    // Whatever the emergency: what could never be opened again is not given up, nor what may be made just now.
+    for ring in ["wrapping", "verifiers"] {
+        let old = ids(&data, ring, "former").await.remove(0);
+        let hurried = data.run(&["keys", "retire", ring, &old, "--force"]).await;
+        hurried.is_refused("may still be needed until");
+        an_hour_later(&data, ring);
+    }
     let old = ids(&data, "wrapping", "former").await.remove(0);
     let refused = data.run(&["keys", "retire", "wrapping", &old, "--force"]).await;
     refused.is_refused("1 data keys are wrapped with the key");

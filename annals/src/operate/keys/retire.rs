@@ -86,8 +86,10 @@ async fn retired(place: &Place, args: &RetireKeyArgs) -> Result<ExitCode, Operat
         return Err(RetireError::OnlyPeppers.into());
     }
     if let Some(key) = keys.iter().find(|key| key.id == *id && key.state == KeyState::Former) {
-        if !args.force {
-            is_over(ring, key, now)?;
+        if let Err(early) = is_over(ring, key, now)
+            && !(args.force && may_be_hurried(ring, &early))
+        {
+            return Err(early.into());
         }
         let store = Store::new(&place.client, &place.tables, &place.keys, Lifetimes::default());
         let mut users = users(&store, ring, now).await?.get(id).copied().unwrap_or_default();
@@ -190,6 +192,17 @@ const fn may_be_lost(ring: RingName) -> bool {
     match ring {
         RingName::Views | RingName::Refresh | RingName::OneTime | RingName::Signing => true,
         RingName::Wrapping | RingName::Verifiers | RingName::Pepper => false,
+    }
+}
+
+/// Whether an emergency may do without the wait: not where a process that has not read the ring again could still seal
+/// something with the key, after the tables were looked at, that nobody could make again.
+const fn may_be_hurried(ring: RingName, early: &RetireError) -> bool {
+    match ring {
+        RingName::Wrapping | RingName::Verifiers => !matches!(early, RetireError::TooEarly { .. }),
+        RingName::Views | RingName::Refresh | RingName::OneTime | RingName::Pepper | RingName::Signing => {
+            true
+        }
     }
 }
 
