@@ -38,6 +38,7 @@ pub struct Views {
 
 /// A view as it was found.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "most are of use, and each is looked at once")]
 pub enum View {
     /// There is none.
     Absent,

@@ -11,7 +11,8 @@ use crate::service::{Service, new_id};
 pub(super) struct Candidate {
     pub user: UserId,
     pub loaded: Option<Loaded>,
-    guessed: Guessed,
+    /// Whose guesses are counted, and whose mails.
+    pub guessed: Guessed,
     device: Option<KnownDevice>,
 }
 

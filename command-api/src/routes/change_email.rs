@@ -3,7 +3,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use domain::{Command, CommandId, Email};
-use storage::{Enclosed, ExecuteError, Guessed, Intent};
+use storage::{Enclosed, ExecuteError, Guessed, Intent, Loaded};
 use utoipa::ToSchema;
 
 use super::acting::acting;
@@ -31,7 +31,8 @@ pub(crate) struct ChangeEmail {
 /// change is asked for or the password changes. The answer is the same whether somebody has that address or not. At most
 /// three mails an hour and ten a day are sent to one address; beyond that nothing is sent, and the answer is the same.
 // It is appended also where the address is taken: what is shown of the user's own log must not tell. Whoever has it gets
-// the mail, and the token is refused in the end. The mail counts as one to them, or to nobody.
+// the mail, and the token is refused in the end. The mail counts as one to them, or to nobody; and the news to the present
+// address as one to the user, as long as that may be a stranger's.
 #[utoipa::path(
     post, path = "/me/email", tag = "accounts", security(("bearer" = [])), request_body = ChangeEmail,
     responses(
@@ -58,6 +59,13 @@ pub(super) async fn change_email(
 
     let (mut loaded, session) = acting(&service, &bearer, now).await?;
     is_fresh(&session, now)?;
+    let unverified =
+        |loaded: &Loaded| loaded.snapshot().user.account().is_none_or(|account| !account.email_verified);
+    // An address that was shown to be theirs stays so. That it was not, an old view may say of one that was since.
+    if unverified(&loaded) {
+        service.store.freshen(&mut loaded).await?;
+    }
+    let unverified = unverified(&loaded);
     let identifiers = &service.store.identifiers;
     let identifier = identifiers.key.email(&email);
     let to = match identifiers.find(&identifier).await? {
@@ -70,7 +78,7 @@ pub(super) async fn change_email(
         at: now,
         address: client.address,
         agent: client.agent,
-        enclosed: Enclosed::MailElsewhere { acting: bearer.session, to },
+        enclosed: Enclosed::MailElsewhere { acting: bearer.session, to, unverified },
     };
     let user = bearer.user;
     match service.store.execute(&mut loaded, &intent).await {

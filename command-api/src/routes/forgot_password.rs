@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::TimeDelta;
 use domain::{Command, CommandId, Email, Rejection};
-use storage::{Enclosed, ExecuteError, Intent, Pretended};
+use storage::{Enclosed, ExecuteError, Guessed, Intent, Pretended};
 use utoipa::ToSchema;
 
 use super::candidate::Candidate;
@@ -55,7 +55,7 @@ pub(super) async fn forgot_password(
     let user = candidate.user;
     let Some(mut loaded) = candidate.loaded else {
         let unknown = service.store.identifiers.key.email(&email);
-        let pretended = service.store.pretend_mail(&unknown, now).await?;
+        let pretended = service.store.pretend_mail(&Guessed::Unknown(unknown), now).await?;
         // Word for word what is logged for somebody: who reads the log could otherwise tell.
         match pretended {
             Pretended::Sent => tracing::info!(%user, "asked for a reset"),

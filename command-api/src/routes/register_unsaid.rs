@@ -13,8 +13,9 @@ const TRIES: usize = 4;
 /// told by mail, or yields it if they have not verified it in time.
 ///
 /// In every case the tables are asked for the same things: the address, the view and the vault of whoever has it or of
-/// nobody, the end of their log, and one transaction of three items; of one more and the sessions' rows where the address
-/// is yielded.
+/// nobody, the end of their log, and one transaction of four items; of one more and the sessions' rows where the address
+/// is yielded. The mail counts as one to whoever gets it, also if they have just been registered: a change of address
+/// shows to whoever asks for it whether there were too many, and so would show who had the address before.
 pub(super) async fn register_unsaid(
     service: &Service,
     user: UserId,
@@ -27,7 +28,13 @@ pub(super) async fn register_unsaid(
         // One's own user has it where an earlier try with the same key succeeded: that is settled by the commit.
         let another = candidate.loaded.filter(|owner| owner.user() != user);
         let (whose, done) = match another {
-            None => (user, service.store.execute(&mut Loaded::unborn(user)?, intent).await.map(|_| ())),
+            None => {
+                let mut unsaid = intent.clone();
+                if let Enclosed::Verifier(verifier) = &intent.enclosed {
+                    unsaid.enclosed = Enclosed::VerifierUnsaid(verifier.clone());
+                }
+                (user, service.store.execute(&mut Loaded::unborn(user)?, &unsaid).await.map(|_| ()))
+            }
             Some(mut owner) => {
                 let whose = owner.user();
                 (whose, taken(service, user, &mut owner, email, intent).await?)

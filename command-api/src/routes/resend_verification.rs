@@ -32,7 +32,8 @@ pub(crate) struct ResendVerification {
 /// The answer is the same whether anybody has the address or not, and whether it is verified. The mail's token is good for
 /// 24 hours. At most three mails an hour and ten a day are sent to one address; beyond that nothing is sent, and the answer
 /// is the same.
-// Whoever is verified gets no mail, and the mails that they might need later are not used up.
+// Whoever is verified gets no mail, and it counts as one to them nevertheless. A change of address shows to whoever asks
+// for it whether there were too many mails to the other one, and so must not show who has that.
 #[utoipa::path(
     post, path = "/email/verify/resend", tag = "accounts", request_body = ResendVerification,
     responses(
@@ -54,9 +55,8 @@ pub(super) async fn resend_verification(
     candidate.read_to_the_end(&service).await?;
     let user = candidate.user;
     let Some(mut loaded) = candidate.loaded.filter(is_unverified) else {
-        let nobody = service.store.identifiers.key.email(&email);
         // Word for word what is logged for somebody: who reads the log could otherwise tell.
-        match service.store.pretend_mail(&nobody, now).await? {
+        match service.store.pretend_mail(&candidate.guessed, now).await? {
             Pretended::Sent => tracing::info!(%user, "asked for a verification"),
             Pretended::TooManyMails => tracing::warn!(%user, "asked for a verification too often"),
         }

@@ -103,6 +103,8 @@ async fn whether_the_other_address_is_taken_shows_neither_in_the_answer_nor_in_t
     let app = App::start().await;
     app.register_as(BOB, PASSWORD).await;
     let user = app.register().await;
+    let verification = app.mailed_for(&user, EmailVerification).await;
+    assert_eq!(app.verify(&verification).await.status, 204);
     app.project(&user).await;
     let access = access(&app, ADA).await;
     app.project(&user).await;
@@ -121,6 +123,62 @@ async fn whether_the_other_address_is_taken_shows_neither_in_the_answer_nor_in_t
         let written = seen[1].2 - seen[0].2;
         assert_eq!(written, usize::from(number < 3), "request {number}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_mailed_to_an_address_before_does_not_show_in_the_own_log_whether_it_is_taken() {
+    for route in ["/email/verify/resend", "/password/forgot"] {
+        let app = App::start().await;
+        let bob = app.register_as(BOB, PASSWORD).await;
+        let verification = app.mailed_for(&bob, EmailVerification).await;
+        assert_eq!(app.verify(&verification).await.status, 204);
+        let user = app.register().await;
+        let access = access(&app, ADA).await;
+        let mut written = Vec::new();
+        for to in [BOB, "nobody@example.com"] {
+            for _ in 0..3 {
+                assert_eq!(app.post(route, json!({ "email": to })).await.status, 202);
+            }
+            let before = app.events(&user).await.len();
+            assert_eq!(app.change_email(&access, to).await.status, 202);
+            written.push(app.events(&user).await.len() - before);
+        }
+        assert_eq!(written[0], written[1], "{route}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_not_verified_an_address_has_it_told_no_more_often_than_strangers_may() {
+    let app = App::start().await;
+    let user = app.register().await;
+    let access = access(&app, ADA).await;
+    app.project(&user).await;
+    for number in 0..5 {
+        let (answer, taken) = app.taken(app.change_email(&access, &format!("a{number}@example.com"))).await;
+        assert_eq!(answer.status, 202);
+        assert_eq!(
+            taken.requests,
+            ["BatchGetItem", "Query", "GetItem", "TransactWriteItems"],
+            "request {number}"
+        );
+        app.project(&user).await;
+    }
+    let told = |events: Vec<&str>| events.iter().filter(|name| **name == "UserRequestedEmailChange").count();
+    assert_eq!(told(app.events(&user).await), 3);
+    // Those are mails to the present address like any other: there are no more of another kind.
+    assert_eq!(app.forgot(ADA).await.status, 202);
+    assert!(!app.events(&user).await.contains(&"UserRequestedPasswordReset"));
+    app.pass(TimeDelta::hours(1));
+    let again = self::access(&app, ADA).await;
+    assert_eq!(app.change_email(&again, AUGUSTA).await.status, 202);
+    assert_eq!(told(app.events(&user).await), 4);
+    // Once it is known to be theirs, they have themselves told.
+    let verification = app.mailed_for(&user, EmailVerification).await;
+    assert_eq!(app.verify(&verification).await.status, 204);
+    for number in 5..10 {
+        assert_eq!(app.change_email(&again, &format!("a{number}@example.com")).await.status, 202);
+    }
+    assert_eq!(told(app.events(&user).await), 9);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ pub const FOLD: u32 = 2;
 
 /// What a user's events add up to: the state that decisions rest on and the document of the read model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[expect(clippy::large_enum_variant, reason = "whoever is looked at is registered, with hardly an exception")]
 pub enum User {
     /// No event yet.
     #[default]

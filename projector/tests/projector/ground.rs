@@ -155,7 +155,7 @@ impl Ground {
         let mut loaded = store.load(user).await.unwrap().unwrap();
         let ends = now() + TimeDelta::hours(24);
         let command = Command::RequestEmailChange { session, email: to.clone(), ends };
-        let enclosed = Enclosed::MailElsewhere { acting: session, to: whose };
+        let enclosed = Enclosed::MailElsewhere { acting: session, to: whose, unverified: false };
         self.execute(store, &mut loaded, command, enclosed, None).await;
         let credential = loaded.snapshot().user.account().unwrap().credential;
         let change = EmailChange { from: address(user), to: to.clone(), ends };

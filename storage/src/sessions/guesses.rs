@@ -45,6 +45,16 @@ pub enum Guessed {
     Unknown(Identifier),
 }
 
+impl Guessed {
+    /// The partition of the sessions table with what is counted of them.
+    pub(crate) fn partition(&self) -> String {
+        match self {
+            Self::User(user) | Self::Device(user, _) => user.to_string(),
+            Self::Unknown(identifier) => identifier.as_str().to_owned(),
+        }
+    }
+}
+
 /// The counts of attempts to sign in.
 #[derive(Debug, Clone)]
 pub struct Guesses {
@@ -234,19 +244,17 @@ impl Guesses {
         attempts: &'static str,
     ) -> UpdateItemFluentBuilder {
         let counts = || SORT_KEY.to_owned();
-        let (partition, item, kept) = match guessed {
-            Guessed::User(user) => (user.to_string(), counts(), None),
-            Guessed::Device(user, device) => {
-                (user.to_string(), format!("{SORT_KEY}-{device}"), Some(DEVICE_FORGOTTEN_AFTER))
-            }
-            Guessed::Unknown(identifier) => (identifier.as_str().to_owned(), counts(), Some(FORGOTTEN_AFTER)),
+        let (item, kept) = match guessed {
+            Guessed::User(_) => (counts(), None),
+            Guessed::Device(_, device) => (format!("{SORT_KEY}-{device}"), Some(DEVICE_FORGOTTEN_AFTER)),
+            Guessed::Unknown(_) => (counts(), Some(FORGOTTEN_AFTER)),
         };
         let expires = kept.map(|kept| (now + kept).timestamp());
         let request = self
             .client
             .update_item()
             .table_name(&self.table)
-            .key("user", s(partition))
+            .key("user", s(guessed.partition()))
             .key("item", s(item))
             .expression_attribute_names("#attempts", "attempts")
             .expression_attribute_names("#last", "last")

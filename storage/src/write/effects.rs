@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use domain::{CommandId, CredentialId, Email, SessionId, UserEvent, UserId};
 use zeroize::Zeroizing;
 
+use super::pretend::decoy;
 use crate::Store;
 use crate::error::Unavailable;
 use crate::items::{Item, b, n, s};
@@ -21,8 +22,10 @@ pub enum Enclosed {
     Nothing,
     /// The verifier of a new password, a PHC string.
     Verifier(Zeroizing<String>),
-    /// The verifier of a new password, a PHC string, of somebody who registers an address that another one yields in the
-    /// same transaction.
+    /// The verifier of a new password, a PHC string, of somebody who registers where nobody is told whether the address
+    /// was taken: their mail counts as much as the one to whoever has it.
+    VerifierUnsaid(Zeroizing<String>),
+    /// The same, of an address that another one yields in the same transaction.
     VerifierAndYielded {
         /// The verifier.
         verifier: Zeroizing<String>,
@@ -59,6 +62,9 @@ pub enum Enclosed {
         acting: SessionId,
         /// Whose address it is: it counts as a mail to them.
         to: Guessed,
+        /// Whether nobody has shown that the user's own address is theirs: that is told, too, and it counts as a mail to
+        /// them as well. Otherwise whoever registers a stranger's address could have them told without end.
+        unverified: bool,
     },
 }
 
@@ -68,13 +74,14 @@ impl fmt::Debug for Enclosed {
         f.write_str(match self {
             Self::Nothing => "Nothing",
             Self::Verifier(_) => "Verifier(…)",
+            Self::VerifierUnsaid(_) => "VerifierUnsaid(…)",
             Self::VerifierAndYielded { verifier: _, by: _ } => "VerifierAndYielded(…)",
             Self::Session(_) => "Session(…)",
             Self::SessionAndVerifier { session: _, verifier: _, instead_of: _ } => "SessionAndVerifier(…)",
             Self::NewVerifier { verifier: _, acting: _ } => "NewVerifier(…)",
             Self::ActingSession => "ActingSession",
             Self::LastingSession(_) => "LastingSession",
-            Self::MailElsewhere { acting: _, to: _ } => "MailElsewhere(…)",
+            Self::MailElsewhere { acting: _, to: _, unverified: _ } => "MailElsewhere(…)",
         })
     }
 }
@@ -128,7 +135,7 @@ impl Context<'_> {
             match event {
                 UserEvent::UserRegistered { email, credential, name: _ } => {
                     let (phc, yielding) = match self.enclosed {
-                        Enclosed::Verifier(phc) => (phc, None),
+                        Enclosed::Verifier(phc) | Enclosed::VerifierUnsaid(phc) => (phc, None),
                         Enclosed::VerifierAndYielded { verifier, by } => (verifier, Some(*by)),
                         _ => return Err(Unavailable::because("a registration encloses a verifier")),
                     };
@@ -141,6 +148,9 @@ impl Context<'_> {
                     )?;
                     companions.push(new(Kind::Other, &self.store.log.table, "item", vault.into_item())?);
                     companions.push(self.take(email, yielding)?);
+                    if !matches!(self.enclosed, Enclosed::Verifier(_)) {
+                        companions.push(self.one_more_mail()?);
+                    }
                 }
                 UserEvent::UserSignedIn { session: _, ends: _, password: _, evicted, lapsed: _ } => {
                     let (Enclosed::Session(session) | Enclosed::SessionAndVerifier { session, .. }) =
@@ -196,11 +206,15 @@ impl Context<'_> {
                 }
                 UserEvent::RefreshTokenReused { session } => companions.push(self.end(*session, false)?),
                 UserEvent::UserRequestedEmailChange { email: _, from: _, credential: _, ends: _ } => {
-                    let Enclosed::MailElsewhere { acting, to } = self.enclosed else {
+                    let Enclosed::MailElsewhere { acting, to, unverified } = self.enclosed else {
                         return Err(Unavailable::because("another address is asked for in a session"));
                     };
                     companions.push(self.lives(*acting)?);
                     companions.push(self.one_more_mail_to(to)?);
+                    // One that is theirs by now would count twice; then this commit is in vain.
+                    if *unverified && to.partition() != self.user.to_string() {
+                        companions.push(self.one_more_mail()?);
+                    }
                 }
                 UserEvent::UserEmailChanged { from, to } => {
                     companions.push(self.take(to, None)?);
@@ -209,6 +223,7 @@ impl Context<'_> {
                 UserEvent::AddressRegisteredAgain { email } => {
                     companions.push(self.one_more_mail()?);
                     companions.push(self.still_has(email)?);
+                    companions.push(self.decoy()?);
                 }
                 UserEvent::UserAddressReleased { email: _, ended } => {
                     companions.extend(self.end_all(ended)?);
@@ -268,6 +283,16 @@ impl Context<'_> {
         Ok(Companion { kind: Kind::Other, item })
     }
 
+    /// Writes what means nothing, in place of the vault of somebody who would be registered.
+    fn decoy(&self) -> Result<Companion, Unavailable> {
+        let put = Put::builder()
+            .table_name(&self.store.sessions.table)
+            .set_item(Some(decoy(&self.user.to_string(), self.now)))
+            .build()
+            .map_err(unbuilt)?;
+        Ok(Companion::new(Kind::Other, put))
+    }
+
     /// Deletes the rows of sessions, whether they are alive or not.
     fn end_all(&self, sessions: &[SessionId]) -> Result<Vec<Companion>, Unavailable> {
         sessions.iter().map(|session| self.end(*session, false)).collect()
@@ -319,11 +344,7 @@ impl Context<'_> {
 
     /// The same of a mail to an address that is not the user's: it counts as its owner's, or as nobody's.
     fn one_more_mail_to(&self, whose: &Guessed) -> Result<Companion, Unavailable> {
-        let partition = match whose {
-            Guessed::User(owner) | Guessed::Device(owner, _) => owner.to_string(),
-            Guessed::Unknown(identifier) => identifier.as_str().to_owned(),
-        };
-        let update = mails::one_more(&self.store.sessions.table, &partition, self.now)?;
+        let update = mails::one_more(&self.store.sessions.table, &whose.partition(), self.now)?;
         Ok(Companion { kind: Kind::Mails, item: TransactWriteItem::builder().update(update).build() })
     }
 

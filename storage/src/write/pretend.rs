@@ -11,7 +11,7 @@ use crate::error::Unavailable;
 use crate::identifiers::Identifier;
 use crate::items::{Item, b, n, s};
 use crate::retry::Backoff;
-use crate::sessions::mails;
+use crate::sessions::{Guessed, mails};
 
 /// The sort key of what stands for a commit. There is one at most for an address.
 const SORT_KEY: &str = "decoy";
@@ -31,18 +31,16 @@ pub enum Pretended {
 
 impl Store {
     /// For an address that nobody has: the transaction that sends a mail to somebody ([`Store::execute`] with a command
-    /// that has one sent), with the same count of mails and with an item that means nothing in place of the commit.
-    pub async fn pretend_mail(
-        &self,
-        unknown: &Identifier,
-        now: DateTime<Utc>,
-    ) -> Result<Pretended, Unavailable> {
+    /// that has one sent), with the same count of mails and with an item that means nothing in place of the commit. For
+    /// somebody who needs no mail, the same with their own count: what is asked for of an address shows elsewhere in
+    /// whether there were too many, and so must count alike whoever has it.
+    pub async fn pretend_mail(&self, whose: &Guessed, now: DateTime<Utc>) -> Result<Pretended, Unavailable> {
         let decoy = Put::builder()
             .table_name(&self.sessions.table)
-            .set_item(Some(decoy(unknown, now)))
+            .set_item(Some(decoy(&whose.partition(), now)))
             .build()
             .map_err(unbuilt)?;
-        let count = mails::one_more(&self.sessions.table, unknown.as_str(), now)?;
+        let count = mails::one_more(&self.sessions.table, &whose.partition(), now)?;
         let items = vec![
             TransactWriteItem::builder().put(decoy).build(),
             TransactWriteItem::builder().update(count).build(),
@@ -70,16 +68,16 @@ impl Store {
         self.client
             .put_item()
             .table_name(&self.sessions.table)
-            .set_item(Some(decoy(unknown, now)))
+            .set_item(Some(decoy(unknown.as_str(), now)))
             .send()
             .await?;
         Ok(())
     }
 }
 
-fn decoy(unknown: &Identifier, now: DateTime<Utc>) -> Item {
+pub(super) fn decoy(partition: &str, now: DateTime<Utc>) -> Item {
     Item::from([
-        ("user".to_owned(), s(unknown.as_str())),
+        ("user".to_owned(), s(partition)),
         ("item".to_owned(), s(SORT_KEY)),
         ("sealed".to_owned(), b([0; SEALED])),
         ("expires".to_owned(), n((now + FORGOTTEN_AFTER).timestamp())),

@@ -119,7 +119,7 @@ async fn another_address_is_taken_once_whatever_becomes_of_the_answer() {
         let ends = (noon() + TimeDelta::hours(24)).trunc_subsecs(0);
         let command = Command::RequestEmailChange { session: session.id, email: there.email.clone(), ends };
         let to = Guessed::Unknown(world.store.identifiers.key.email(&there.email));
-        let asking = intent(command, Enclosed::MailElsewhere { acting: session.id, to });
+        let asking = intent(command, Enclosed::MailElsewhere { acting: session.id, to, unverified: false });
         world.execute(&ada, &asking).await.unwrap();
         let change = EmailChange { from: ada.email.clone(), to: there.email.clone(), ends };
         let command = Command::ConfirmEmailChange { change, credential: ada.credential };

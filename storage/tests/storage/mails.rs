@@ -4,7 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Command, Email};
 use futures::future::join_all;
-use storage::{Enclosed, ExecuteError, Identifier, Intent, Pretended};
+use storage::{Enclosed, ExecuteError, Guessed, Identifier, Intent, Pretended};
 use testkit::Fault;
 
 use crate::fixture::{Item, Person, World, intent, key, noon, octets, text};
@@ -30,7 +30,7 @@ async fn asks(world: &World, person: &Person, now: DateTime<Utc>) -> bool {
 
 /// Whether a mail would go out to an address that nobody has.
 async fn pretends(world: &World, unknown: &Identifier, now: DateTime<Utc>) -> bool {
-    world.store.pretend_mail(unknown, now).await.unwrap() == Pretended::Sent
+    world.store.pretend_mail(&Guessed::Unknown(unknown.clone()), now).await.unwrap() == Pretended::Sent
 }
 
 fn nobody(world: &World) -> Identifier {
