@@ -11,7 +11,6 @@ pub const MOST_FAILURES: u64 = 100;
 
 /// What comes of a command for this user at this time: the events to append, none if there is nothing to do, or a
 /// refusal.
-#[expect(clippy::too_many_lines, reason = "one match over every command, which says what becomes of each")]
 pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<UserEvent>, Rejection> {
     match (command, user) {
         (Command::Register { email, name, credential }, User::Unregistered) => {

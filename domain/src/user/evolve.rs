@@ -9,7 +9,6 @@ impl User {
     ///
     /// Total, and without judgement: an event is a fact. One that does not fit changes nothing.
     #[must_use]
-    #[expect(clippy::too_many_lines, reason = "one match over every event, which says what becomes of each")]
     pub fn evolve(self, event: &UserEvent, at: DateTime<Utc>, version: Version) -> Self {
         match (self, event) {
             (Self::Unregistered, UserEvent::UserRegistered { email, name, credential }) => {
