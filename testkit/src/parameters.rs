@@ -24,8 +24,8 @@ pub struct Parameters {
 struct Stored {
     /// The values of each name, the first version first.
     values: BTreeMap<String, Vec<String>>,
-    /// What somebody else writes right before the next one writes over a parameter.
-    meanwhile: Vec<(String, String)>,
+    /// What somebody else writes, by name, right before the next one writes over a parameter.
+    meanwhile: Vec<(String, Vec<(String, String)>)>,
     refusal: Option<(&'static str, String)>,
     asked: Vec<String>,
     /// The names that each `GetParameters` asked for.
@@ -73,7 +73,13 @@ impl Parameters {
 
     /// Somebody else writes this right before the next one writes over a parameter of this name.
     pub fn put_meanwhile(&self, name: &str, value: &str) {
-        self.stored().meanwhile.push((name.to_owned(), value.to_owned()));
+        self.put_before(name, &[(name, value)]);
+    }
+
+    /// Somebody else writes all of this right before the next one writes over a parameter of this name.
+    pub fn put_before(&self, name: &str, written: &[(&str, &str)]) {
+        let written = written.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.stored().meanwhile.push((name.to_owned(), written.collect()));
     }
 
     /// Every name with its value.
@@ -153,8 +159,9 @@ async fn answer(State(stored): State<Arc<Mutex<Stored>>>, headers: HeaderMap, bo
             let (name, overwrite) = (text("Name"), asked["Overwrite"] == true);
             let Stored { values, meanwhile, .. } = &mut *stored;
             if let Some(at) = meanwhile.iter().position(|(of, _)| overwrite && *of == name) {
-                let (_, value) = meanwhile.remove(at);
-                values.entry(name.clone()).or_default().push(value);
+                for (name, value) in meanwhile.remove(at).1 {
+                    values.entry(name).or_default().push(value);
+                }
             }
             let versions = values.entry(name).or_default();
             if !overwrite && !versions.is_empty() {

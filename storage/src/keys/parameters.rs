@@ -197,9 +197,23 @@ impl ParameterStore {
         if !matches!(change, Change::Retire(_)) {
             self.put(KeyName::Public, &text(&public(&ring)?)?, true).await?;
         }
-        let ring = self.replace(name, ring, read.version, change).await?;
-        self.put(KeyName::Public, &text(&public(&ring)?)?, true).await?;
-        Ok(ring.keys(now))
+        self.replace(name, ring, read.version, change).await?;
+        Ok(self.publish().await?.keys(now))
+    }
+
+    /// Puts the public halves of the signing keys that lie there. Who is overtaken meanwhile would put older ones over
+    /// newer ones, and so looks again.
+    async fn publish(&self) -> Result<Ring<SigningSecret>, ChangeError> {
+        let name = RingName::Signing;
+        for _ in 0..TRIES {
+            let read = self.stored(name.as_str()).await?;
+            let ring = self.parsed(name.key(), &read.value)?;
+            self.put(KeyName::Public, &text(&public(&ring)?)?, true).await?;
+            if self.stored(name.as_str()).await?.version == read.version {
+                return Ok(ring);
+            }
+        }
+        Err(ChangeError::Contended(name.as_str()))
     }
 
     async fn replace<K: Fresh + Serialize + DeserializeOwned>(

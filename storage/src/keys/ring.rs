@@ -297,7 +297,7 @@ mod tests {
         );
         for now in [25, 30] {
             let at_once = ring.clone().with_current(id("n"), 4, at(now));
-            assert_eq!(at_once.current_at(at(now)).1, &4);
+            assert_eq!(at_once.current_at(at(now + 1)).1, &4);
             assert_eq!(at_once.current_at(at(1_000)).1, &4, "whose time had not come has given way");
             assert_eq!(at_once.get(&id("a")), Some(&3), "somebody may use it unawares");
             let gone = at_once.until(&id("a")).map(|until| until.timestamp());

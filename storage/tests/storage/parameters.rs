@@ -186,3 +186,23 @@ async fn two_who_rotate_a_ring_at_once_lose_no_key() {
     assert_eq!(after.keys(noon()).len(), 3);
     assert_eq!(after.get(&theirs).unwrap().expose(), ring.get(&theirs).unwrap().expose());
 }
+
+#[tokio::test]
+async fn of_two_who_rotate_signing_keys_at_once_the_slower_one_publishes_those_of_both() {
+    let parameters = made().await;
+    let source = source(&parameters);
+    let before = source.whole().await.unwrap().signing;
+    let theirs = ServiceKeys::random().unwrap().signing;
+    let (id, secret) = theirs.current();
+    let ring = before.with_next(id.clone(), secret.clone(), minutes(120), noon());
+    let (signing, public) = (format!("{PREFIX}signing"), format!("{PREFIX}public"));
+    let published = serde_json::to_string(&PublicKeys::of(&ring).unwrap()).unwrap();
+    // The first writing is ahead of the ring's; all of theirs happens between the ring's and the last one.
+    parameters.put_before(&public, &[]);
+    let ring = serde_json::to_string(&ring).unwrap();
+    parameters.put_before(&public, &[(&signing, &ring), (&public, &published)]);
+    source.change(RingName::Signing, &Change::Rotate, noon()).await.unwrap();
+    let stored = PublicKeys::of(&source.whole().await.unwrap().signing).unwrap();
+    assert!(stored.keys.iter().any(|key| key.kid == *id), "they wrote last");
+    assert_eq!(serde_json::from_str::<PublicKeys>(&parameters.values()[&public]).unwrap(), stored);
+}
