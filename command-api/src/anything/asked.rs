@@ -18,7 +18,7 @@ pub(super) const MARK: &str = "marked-by-the-test";
 pub(super) const SECRET: &str = "as-good-as-random";
 pub(super) const PASSWORD: &str = "correct horse battery";
 /// What a case puts in here is known only when it runs.
-const PLACES: [&str; 5] = ["{access}", "{refresh}", "{email}", "{fresh}", "{device}"];
+const PLACES: [&str; 6] = ["{access}", "{refresh}", "{email}", "{fresh}", "{device}", "{mailed}"];
 
 /// A request, before its places are filled.
 #[derive(Clone)]
@@ -94,6 +94,8 @@ fn good_requests() -> impl Strategy<Value = Asked> {
     let unknown = json!({"email": "{email}", "password": PASSWORD, "device_token": MARK});
     let gateway = format!("Basic {}", STANDARD.encode(format!("gateway:{SECRET}")));
     let refresh = "grant_type=refresh_token&refresh_token={refresh}";
+    let mut moving = good("POST", "/me/email", Some(json!({ "email": "{fresh}" })));
+    moving.headers.push(("authorization".to_owned(), b"Bearer {access}".to_vec()));
     let large = json!({"email": "{email}", "password": "x".repeat(20_000)});
     select(vec![
         good("POST", "/register", Some(register.clone())),
@@ -110,6 +112,9 @@ fn good_requests() -> impl Strategy<Value = Asked> {
         good("POST", "/email/verify/resend", Some(json!({ "email": "{email}" }))),
         good("POST", "/email/verify/resend", Some(json!({ "email": "{fresh}" }))),
         good("POST", "/email/verify", Some(json!({ "token": MARK }))),
+        good("POST", "/email/verify", Some(json!({ "token": "{mailed}" }))),
+        moving.clone(),
+        moving,
         good("POST", "/password/reset", Some(json!({"token": MARK, "new_password": PASSWORD}))),
         good("POST", "/login", Some(known)),
         good("POST", "/login", Some(unknown)),
@@ -326,7 +331,7 @@ impl Asked {
         })
     }
 
-    pub(super) fn filled(&self, values: [&str; 5]) -> Self {
+    pub(super) fn filled(&self, values: [&str; 6]) -> Self {
         let fill = |octets: &[u8]| match str::from_utf8(octets) {
             Ok(text) => PLACES
                 .iter()

@@ -8,12 +8,14 @@ use aws_lc_rs::digest;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use chrono::TimeDelta;
 use command_api::passwords::{HashParams, PasswordHasher};
 use command_api::{Clients, Clock, Service, router};
 use proptest::prelude::{prop_assert, prop_assert_eq, prop_assert_ne};
 use proptest::test_runner::TestCaseResult;
 use serde_json::{Value, json};
 use storage::keys::ServiceKeys;
+use storage::one_time::Bound;
 use storage::{Lifetimes, Store};
 use testkit::Engine;
 use tokio::runtime::Runtime;
@@ -34,6 +36,7 @@ pub(super) struct Answer {
 pub(super) struct Ground {
     runtime: Runtime,
     router: Router,
+    store: Store,
     users: AtomicU64,
     _engine: Engine,
 }
@@ -41,7 +44,7 @@ pub(super) struct Ground {
 impl Ground {
     pub(super) fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (engine, router) = runtime.block_on(async {
+        let (engine, store, router) = runtime.block_on(async {
             let engine = Engine::start().await;
             let tables = engine.tables().await;
             let keys = ServiceKeys::random().unwrap();
@@ -49,14 +52,14 @@ impl Ground {
             let cheap = HashParams { memory_kib: 8, iterations: 1, parallelism: 1 };
             let passwords = PasswordHasher::new(cheap, keys.pepper.clone(), 1).unwrap();
             let issuer = "https://accounts.example.com".to_owned();
-            let service = Service::new(store, passwords, &keys, issuer, Clock::system()).unwrap();
+            let service = Service::new(store.clone(), passwords, &keys, issuer, Clock::system()).unwrap();
             let hash = digest::digest(&digest::SHA256, SECRET.as_bytes());
             let hash: String = hash.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
             let clients = json!([{"id": "gateway", "secret_sha256": [hash], "may": ["introspect"]}]);
             let service = service.with_clients(Clients::parse(&clients.to_string()).unwrap());
-            (engine, router(Arc::new(service)))
+            (engine, store, router(Arc::new(service)))
         });
-        Self { runtime, router, users: AtomicU64::new(0), _engine: engine }
+        Self { runtime, router, store, users: AtomicU64::new(0), _engine: engine }
     }
 
     pub(super) fn send(&self, request: Request<Body>) -> Answer {
@@ -89,6 +92,23 @@ impl Ground {
         serde_json::from_slice(&answer.body).unwrap()
     }
 
+    /// A token by which this user's address can be verified, made as the mailer makes it.
+    fn mailed(&self, user: &str) -> String {
+        let user = user.parse().unwrap();
+        let loaded = self.runtime.block_on(async {
+            let mut loaded = self.store.load(user).await.unwrap().unwrap();
+            self.store.freshen(&mut loaded).await.unwrap();
+            loaded
+        });
+        let account = loaded.snapshot().user.account().unwrap();
+        let bound = Bound::EmailVerification {
+            email: account.email.as_ref().unwrap(),
+            credential: account.credential,
+        };
+        let ends = Clock::system().now() + TimeDelta::hours(1);
+        self.store.one_time.make(user, &bound, ends).unwrap().to_string()
+    }
+
     /// Sends a request of somebody who has just registered and signed in, in both ways.
     pub(super) fn ask(&self, asked: &Asked) -> Vec<Answer> {
         let number = self.users.fetch_add(3, Ordering::Relaxed);
@@ -98,7 +118,8 @@ impl Ground {
         let begun = self.post("/login", &json!({"email": email, "password": PASSWORD}));
         let [access, refresh, device] =
             ["access_token", "refresh_token", "device_token"].map(|name| begun[name].as_str().unwrap());
-        let filled = |fresh: String| asked.filled([access, refresh, &email, &fresh, device]);
+        let mailed = self.mailed(begun["user_id"].as_str().unwrap());
+        let filled = |fresh: String| asked.filled([access, refresh, &email, &fresh, device, &mailed]);
         let event = filled(address(1)).event();
         let mut answers = vec![self.invoke(event).unwrap_or_else(|error| panic!("{error}: {asked:?}"))];
         answers.extend(filled(address(2)).request().map(|request| self.send(request)));

@@ -177,11 +177,14 @@ pub(super) async fn login(
                 verified = verified_again(&service, &loaded, credential, &password).await?;
             }
             Err(ExecuteError::Rejected(
-                Rejection::CredentialMismatch
-                | Rejection::NotRegistered
-                | Rejection::PasswordDisabled
-                | Rejection::EmailNotVerified,
+                Rejection::CredentialMismatch | Rejection::NotRegistered | Rejection::PasswordDisabled,
             )) => return Err(refused(user)),
+            // An attempt that fails like any other, also as the last that may.
+            Err(ExecuteError::Rejected(Rejection::EmailNotVerified)) => {
+                candidate.loaded = Some(loaded);
+                candidate.failed(&service, &client, Attempt::Counted(attempt), now).await?;
+                return Err(refused(user));
+            }
             Err(error) => return Err(error.into()),
         }
     };

@@ -48,7 +48,7 @@ pub struct App {
     pub http: reqwest::Client,
     clock: Arc<AtomicI64>,
     contract: Contract,
-    _engine: Engine,
+    pub engine: Engine,
 }
 
 /// An answer, read to its end.
@@ -144,7 +144,7 @@ impl App {
         let http = reqwest::Client::builder().user_agent("test").build().unwrap();
         let contract = Contract::of(&http, address).await;
         let raw = engine.client();
-        Self { keys, store, service, meter, tables, raw, address, http, clock, contract, _engine: engine }
+        Self { keys, store, service, meter, tables, raw, address, http, clock, contract, engine }
     }
 
     pub fn now(&self) -> DateTime<Utc> {

@@ -2,6 +2,7 @@
 #![expect(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
 mod access;
+mod alike;
 mod app;
 mod bodies;
 mod budget;
