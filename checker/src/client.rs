@@ -142,7 +142,7 @@ impl Client {
             if self.random.chance(0.06) {
                 self.forget_the_password().await;
             }
-            if self.random.chance(0.06) {
+            if self.random.chance(0.1) {
                 self.see_to_the_address().await;
             }
             let (agent, command) = self.choose();
