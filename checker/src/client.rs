@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use domain::UserId;
 use testkit::Random;
 use tokio::time::sleep;
 
@@ -9,6 +10,9 @@ use crate::world::World;
 
 /// So often a client that was told nothing sends the same again, at most.
 const TRIES: usize = 4;
+
+/// So many addresses more there are that nobody registers, to move to.
+pub(crate) const SPARE: usize = 2;
 
 /// One of several clients that share the addresses, and now and then each other's tokens.
 pub(crate) struct Client {
@@ -41,6 +45,7 @@ struct Heard {
 #[derive(Clone)]
 pub(crate) struct Session {
     pub client: usize,
+    pub user: UserId,
     pub agent: String,
     /// The address that was signed in with, by its number.
     pub address: usize,
@@ -77,10 +82,11 @@ impl Hearsay {
             (Command::Register { address, password, .. }, Answer::Registered { .. }) => {
                 accounts.push((*address, *password));
             }
-            (Command::SignIn { address, .. }, Answer::SignedIn { version, token, access, device, .. }) => {
+            (Command::SignIn { address, .. }, Answer::SignedIn { user, version, token, access, device }) => {
                 devices.push((*address, device.clone()));
                 sessions.push(Session {
                     client,
+                    user: *user,
                     agent: agent.to_owned(),
                     address: *address,
                     tokens: vec![token.clone()],
@@ -109,6 +115,11 @@ impl Hearsay {
                 let of = sessions.iter().find(|known| known.access.session == access.session);
                 accounts.extend(of.map(|known| (known.address, *new)));
             }
+            // Whoever had a password there has it here.
+            (Command::Verify { token, from: Some(from) }, Answer::Done | Answer::Unknown) => {
+                let moved: Vec<_> = accounts.iter().filter(|(address, _)| address == from).copied().collect();
+                accounts.extend(moved.into_iter().map(|(_, password)| (token.address, password)));
+            }
             (Command::Reset { token, new }, Answer::Done | Answer::Unknown) => {
                 accounts.push((token.address, *new));
             }
@@ -130,6 +141,9 @@ impl Client {
             }
             if self.random.chance(0.06) {
                 self.forget_the_password().await;
+            }
+            if self.random.chance(0.1) {
+                self.see_to_the_address().await;
             }
             let (agent, command) = self.choose();
             if self.random.chance(0.15) {
@@ -332,6 +346,37 @@ impl Client {
         let guessable = self.random.chance(0.1);
         let new = if guessable { GUESSABLE } else { self.random.below(2 * self.clients) };
         let command = Command::Reset { token, new };
+        if self.random.chance(0.3) {
+            self.twice_at_once(&agent, &command).await;
+        } else {
+            self.until_answered(&agent, &command).await;
+        }
+    }
+
+    /// Asks for another address, which somebody may have, in a session that is fresh mostly; reads the mails, and sends back
+    /// the token of one, the latest mostly.
+    async fn see_to_the_address(&mut self) {
+        let Some(session) = self.some_session() else { return };
+        if self.random.chance(0.8) {
+            let address = self.random.below(self.addresses + SPARE);
+            let command = Command::AskForAddress { access: session.access, address };
+            if self.random.chance(0.2) {
+                self.twice_at_once(&session.agent, &command).await;
+            } else {
+                self.until_answered(&session.agent, &command).await;
+            }
+            sleep(self.random.millis(0, 400)).await;
+        }
+        let mails = self.world.mailed_to(session.user).await.unwrap_or_default();
+        let mailed = if self.random.chance(0.7) { mails.last() } else { self.random.pick(&mails) };
+        let Some((mut token, from)) = mailed.cloned() else { return };
+        if self.random.chance(0.1) {
+            let (purpose, other) =
+                if from.is_some() { (".confirm.", ".verify.") } else { (".verify.", ".confirm.") };
+            token.text = token.text.replace(purpose, other);
+            token.genuine = false;
+        }
+        let (agent, command) = (format!("c{}", self.number), Command::Verify { token, from });
         if self.random.chance(0.3) {
             self.twice_at_once(&agent, &command).await;
         } else {

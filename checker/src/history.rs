@@ -62,6 +62,20 @@ pub enum Command {
         /// The new password, by its number, or [`GUESSABLE`].
         new: usize,
     },
+    /// A mail to another address, which is to be the user's.
+    AskForAddress {
+        /// In which session.
+        access: Access,
+        /// The other address, by its number.
+        address: usize,
+    },
+    /// To have an address taken for the user's, by a token from a mail.
+    Verify {
+        /// The token.
+        token: Mailed,
+        /// The address that it is to take the place of, by its number; `None` if it is the user's.
+        from: Option<usize>,
+    },
     /// The list of sessions.
     ListSessions(Access),
     /// To end a session: the one that asks, another, or one of somebody else.
@@ -107,7 +121,7 @@ pub struct Mailed {
     pub user: UserId,
     /// The address it went to, by its number.
     pub address: usize,
-    /// The credential it lets replace.
+    /// The credential it lets replace, or that must be there still.
     pub credential: CredentialId,
     /// When it is no longer good.
     pub ends: DateTime<Utc>,
@@ -272,6 +286,7 @@ impl Command {
             | Self::ReadProfile(access, _)
             | Self::Rename { access, .. }
             | Self::ChangePassword { access, .. }
+            | Self::AskForAddress { access, .. }
             | Self::ListSessions(access)
             | Self::EndSession { access, .. }
             | Self::LookBack(access, _)
@@ -281,6 +296,7 @@ impl Command {
             | Self::Refresh(_)
             | Self::Forget { .. }
             | Self::Reset { .. }
+            | Self::Verify { .. }
             | Self::Revoke(_)
             | Self::Introspect(_) => None,
         }
@@ -416,6 +432,13 @@ impl fmt::Display for Entry {
             Command::Reset { token: Mailed { address, credential, genuine, .. }, new } => {
                 let forged = if *genuine { "" } else { " forged" };
                 write!(f, "reset a{address} {} to p{new}{forged}", short(credential))
+            }
+            Command::AskForAddress { access, address } => {
+                write!(f, "ask for a{address} {}", short(&access.session))
+            }
+            Command::Verify { token: Mailed { user, address, genuine, .. }, from } => {
+                let forged = if *genuine { "" } else { " forged" };
+                write!(f, "verify a{address} of {} from {from:?}{forged}", short(user))
             }
             Command::ListSessions(access) => write!(f, "list {}", short(&access.session)),
             Command::EndSession { access, session } => {

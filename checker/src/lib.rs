@@ -58,6 +58,9 @@ pub struct Outcome {
     pub counts: Counts,
 }
 
+/// So many addresses that are registered there are at most.
+const MOST_ADDRESSES: usize = 4;
+
 /// A story that has come to its end, and what it left.
 struct Story {
     world: Arc<World>,
@@ -93,7 +96,8 @@ impl Story {
         });
         let operator = tokio::spawn(look_after(Arc::clone(&world), random.fork()));
         let hearsay = Arc::new(Hearsay::default());
-        let (clients, addresses, commands) = (4 + random.below(5), 1 + random.below(4), 6 + random.below(8));
+        let (clients, addresses, commands) =
+            (4 + random.below(5), 1 + random.below(MOST_ADDRESSES), 6 + random.below(8));
         let clients: Vec<_> = (0..clients)
             .map(|number| {
                 let (world, hearsay, random) = (Arc::clone(&world), Arc::clone(&hearsay), random.fork());
@@ -160,6 +164,7 @@ fn counts(Story { world, history, truth, .. }: &Story) -> Counts {
             (Command::SignIn { device: Some(_), .. }, Answer::Refused(_)) => {
                 counts.add("refused a device", 1);
             }
+            (Command::Verify { .. }, Answer::Refused(_)) => counts.add("refused a verification", 1),
             (Command::Revoke(_), Answer::Done) => counts.add("revoked", 1),
             _ => {}
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use testkit::Random;
 
 use crate::Story;
-use crate::client::Session;
+use crate::client::{SPARE, Session};
 use crate::history::{Answer, Command, Entry};
 use crate::truth::Truth;
 use crate::world::{World, address};
@@ -32,7 +32,7 @@ impl Prober<'_> {
         for session in sessions {
             self.session(session, history).await;
         }
-        for of in 0..addresses {
+        for of in 0..addresses + SPARE {
             self.world.rest(LATER).await;
             self.address(of, history).await;
         }

@@ -1,11 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
-use domain::{Account, CredentialId, SessionId, User, UserEvent, UserId, Version};
+use domain::{Account, CredentialId, Email, SessionId, User, UserEvent, UserId, Version};
 use storage::{Commit, StoredView};
 
+use crate::MOST_ADDRESSES;
+use crate::client::SPARE;
 use crate::history::{Command, Entry};
-use crate::world::{World, address};
+use crate::world::{World, address, number_of};
 
 /// What the tables hold in the end, read by who has all keys and with nothing going wrong.
 #[derive(Clone)]
@@ -13,7 +15,11 @@ pub(crate) struct Truth {
     pub users: BTreeMap<UserId, Told>,
     /// Rows of sessions.
     pub rows: BTreeSet<(UserId, SessionId)>,
-    /// The addresses, by their numbers, at which somebody has guessed for a day, unseen.
+    /// Who each address leads to, by the identifiers.
+    pub leads_to: BTreeMap<String, UserId>,
+    /// How many identifiers there are.
+    pub identifiers: usize,
+    /// The addresses, by their numbers, at which somebody has guessed for a day, unseen; and those that the same users had.
     pub guessed_at: BTreeSet<usize>,
 }
 
@@ -56,7 +62,21 @@ impl Truth {
         let rows = rows.filter_map(|(user, item)| {
             Some((user.parse().ok()?, item?.strip_prefix("session-")?.parse().ok()?))
         });
-        Self { users, rows: rows.collect(), guessed_at: world.guessed_at() }
+        let rows = rows.collect();
+        let mut leads_to = BTreeMap::new();
+        for number in 0..MOST_ADDRESSES + SPARE {
+            let email = Email::parse(&address(number)).expect("an address");
+            if let Some(user) = store.find(&email).await.expect("an identifier, or none") {
+                leads_to.insert(address(number), user);
+            }
+        }
+        let identifiers = keys(world, &world.tables.identifiers).await.len();
+        let mut guessed_at = world.guessed_at();
+        let of: Vec<_> = users.values().map(Told::addresses).collect();
+        for of in of.into_iter().filter(|of| !of.is_disjoint(&world.guessed_at())) {
+            guessed_at.extend(of);
+        }
+        Self { users, rows, leads_to, identifiers, guessed_at }
     }
 
     /// Every commit with its user.
@@ -64,13 +84,22 @@ impl Truth {
         self.users.values().flat_map(|told| &told.commits)
     }
 
-    /// Who has this address, and by the name of which registration.
+    /// Who has this address in the end.
     pub(crate) fn owner(&self, address: &str) -> Option<(UserId, &Told)> {
         let of = |told: &Told| {
             let email = told.states.last()?.account()?.email.as_ref();
             email.map(|email| email.as_str() == address)
         };
         self.users.iter().find(|(_, told)| of(told) == Some(true)).map(|(user, told)| (*user, told))
+    }
+
+    /// Whether this address, by its number, was somebody's before it was somebody else's, or may have been.
+    pub(crate) fn has_moved(&self, of: usize) -> bool {
+        let address = address(of);
+        self.commits().flat_map(events).any(|event| {
+            matches!(event, UserEvent::UserEmailChanged { from, to }
+                if from.as_str() == address || to.as_str() == address)
+        })
     }
 
     /// The commit that ended a session.
@@ -94,6 +123,19 @@ impl Told {
     /// The user after so many commits.
     pub(crate) fn account(&self, commits: usize) -> Option<&Account> {
         self.states.get(commits.checked_sub(1)?)?.account()
+    }
+
+    /// Whether an address was the user's after so many commits.
+    pub(crate) fn has(&self, address: &str, commits: usize) -> bool {
+        self.account(commits)
+            .and_then(|account| account.email.as_ref())
+            .is_some_and(|of| of.as_str() == address)
+    }
+
+    /// The addresses, by their numbers, that the user ever had.
+    pub(crate) fn addresses(&self) -> BTreeSet<usize> {
+        let accounts = self.states.iter().filter_map(User::account);
+        accounts.filter_map(|account| number_of(account.email.as_ref()?)).collect()
     }
 
     /// The sessions alive after so many commits, the oldest first.

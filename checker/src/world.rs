@@ -8,10 +8,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request};
 use axum::response::Response;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use command_api::passwords::{HashParams, PasswordHasher};
 use command_api::{ClientAddress, Clients, Clock, Service, router};
-use domain::{Email, MOST_FAILURES, UserEvent};
+use domain::{CredentialId, Email, MOST_FAILURES, UserEvent, UserId};
 use http_body_util::BodyExt as _;
 use projector::ReadModel;
 use serde_json::{Value, json};
@@ -38,6 +38,8 @@ const ISSUER: &str = "https://accounts.example.com";
 const INSTANCES: usize = 3;
 /// Access tokens are good for this long.
 const ACCESS_TOKENS_LIVE: TimeDelta = TimeDelta::minutes(15);
+/// The token in a mail about an address is good for this long.
+pub(crate) const GOOD_FOR: TimeDelta = TimeDelta::hours(24);
 /// API Gateway waits no longer for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -164,7 +166,10 @@ impl World {
         let visit = |commit: &storage::Commit| {
             folded = commit.fold(std::mem::take(&mut folded));
             for recorded in &commit.events {
-                if let UserEvent::UserRequestedPasswordReset { email, credential, ends } = &recorded.event {
+                // Not what went to an address that the user has no more.
+                if let UserEvent::UserRequestedPasswordReset { email, credential, ends } = &recorded.event
+                    && email.as_str() == address(of)
+                {
                     let since = folded.account().and_then(|account| account.email_since);
                     last = Some((email.clone(), *credential, *ends, since));
                 }
@@ -175,6 +180,38 @@ impl World {
         let bound = Bound::PasswordReset { email: &email, credential, since };
         let text = store.one_time.make(user, &bound, ends).ok()?.to_string();
         Some(Mailed { user, address: of, credential, ends, text, genuine: true })
+    }
+
+    /// The tokens of the mails about addresses that this user caused, each with the address that its own takes the place
+    /// of; made of the log as the mailer makes them.
+    pub(crate) async fn mailed_to(&self, user: UserId) -> Option<Vec<(Mailed, Option<usize>)>> {
+        let store = self.store();
+        let mut mailed = Vec::new();
+        let visit = |commit: &storage::Commit| {
+            for recorded in &commit.events {
+                mailed.extend(match &recorded.event {
+                    UserEvent::UserRegistered { email, credential, .. } => {
+                        Some((email.clone(), None, *credential, (commit.at + GOOD_FOR).trunc_subsecs(0)))
+                    }
+                    UserEvent::UserRequestedEmailChange { email, from, credential, ends } => {
+                        Some((email.clone(), Some(from.clone()), *credential, *ends))
+                    }
+                    _ => None,
+                });
+            }
+        };
+        store.log.history(user, visit).await.ok()?;
+        let made = |(email, from, credential, ends): (Email, Option<Email>, CredentialId, DateTime<Utc>)| {
+            let bound = match &from {
+                None => Bound::EmailVerification { email: &email, credential },
+                Some(from) => Bound::EmailChange { from, to: &email, credential },
+            };
+            let text = store.one_time.make(user, &bound, ends).ok()?.to_string();
+            let from = from.as_ref().and_then(number_of);
+            let token = Mailed { user, address: number_of(&email)?, credential, ends, text, genuine: true };
+            Some((token, from))
+        };
+        mailed.into_iter().map(made).collect()
     }
 
     /// Lets it be so that somebody has guessed at this address for a day: one more wrong guess is the last.
@@ -259,6 +296,11 @@ pub(crate) fn address(number: usize) -> String {
     format!("user-{number}@example.com")
 }
 
+/// The number of an address.
+pub(crate) fn number_of(address: &Email) -> Option<usize> {
+    address.as_str().strip_prefix("user-")?.strip_suffix("@example.com")?.parse().ok()
+}
+
 fn password(number: usize) -> String {
     if number == GUESSABLE {
         return "passwordpassword".to_owned();
@@ -337,6 +379,13 @@ fn http_request(number: usize, agent: &str, command: &Command, secret: &str) -> 
             let body = json!({ "token": token.text, "new_password": password(*new) });
             builder("POST", "/password/reset").body(body.to_string().into())
         }
+        Command::AskForAddress { access, address: of } => {
+            let request = builder("POST", "/me/email").header("authorization", bearer(access));
+            request.body(json!({ "email": address(*of) }).to_string().into())
+        }
+        Command::Verify { token, .. } => {
+            builder("POST", "/email/verify").body(json!({ "token": token.text }).to_string().into())
+        }
         Command::ListSessions(access) => {
             builder("GET", "/me/sessions").header("authorization", bearer(access)).body(Body::empty())
         }
@@ -405,6 +454,7 @@ async fn read(request: usize, command: &Command, response: Response, now: DateTi
             Command::SignOut(_)
             | Command::ChangePassword { .. }
             | Command::Reset { .. }
+            | Command::Verify { .. }
             | Command::EndSession { .. }
             | Command::EndOtherSessions(_),
             204,
@@ -426,13 +476,17 @@ async fn read(request: usize, command: &Command, response: Response, now: DateTi
         (Command::ListSessions(_), 200) => {
             body["sessions"].as_array()?.iter().map(listed).collect::<Option<_>>().map(Answer::Sessions)
         }
-        (Command::ChangePassword { .. } | Command::EndSession { .. } | Command::EndOtherSessions(_), 401)
-            if problem == "insufficient-user-authentication" =>
-        {
-            Some(Answer::SignInTooOld)
+        (
+            Command::ChangePassword { .. }
+            | Command::AskForAddress { .. }
+            | Command::EndSession { .. }
+            | Command::EndOtherSessions(_),
+            401,
+        ) if problem == "insufficient-user-authentication" => Some(Answer::SignInTooOld),
+        (Command::Forget { .. } | Command::AskForAddress { .. }, 202) => Some(Answer::Accepted),
+        (Command::Reset { .. } | Command::Verify { .. }, 400) if problem == "invalid-token" => {
+            Some(Answer::Refused(status))
         }
-        (Command::Forget { .. }, 202) => Some(Answer::Accepted),
-        (Command::Reset { .. }, 400) if problem == "invalid-token" => Some(Answer::Refused(status)),
         (Command::Reset { .. }, 422) if invalid() == ["new_password"] => Some(Answer::Guessable),
         (Command::Register { .. }, 422) if invalid() == ["password"] => Some(Answer::Guessable),
         (Command::ChangePassword { .. }, 422) => match invalid().as_slice() {
@@ -441,6 +495,7 @@ async fn read(request: usize, command: &Command, response: Response, now: DateTi
             _ => None,
         },
         (Command::Register { .. }, 409)
+        | (Command::Verify { .. }, 409)
         | (Command::SignIn { .. }, 401 | 429)
         | (Command::Refresh(_), 400)
         | (Command::Rename { .. }, 412)

@@ -31,6 +31,18 @@ impl<'a> Case<'a> {
         surely.map_or(0, |last| last + 1)..=too_late.unwrap_or(told.commits.len())
     }
 
+    /// Whether an address may have been this user's at some moment between a request and its answer.
+    pub(super) fn may_have_had(&self, told: &Told, address: &str, entry: &Entry) -> bool {
+        self.between(told, entry).any(|commits| told.has(address, commits))
+    }
+
+    /// Whose an address was at every moment between a request and its answer.
+    pub(super) fn surely_had(&self, address: &str, entry: &Entry) -> Option<(UserId, &'a Told)> {
+        let truth = self.truth;
+        let mut users = truth.users.iter().map(|(user, told)| (*user, told));
+        users.find(|(_, told)| self.between(told, entry).all(|commits| told.has(address, commits)))
+    }
+
     /// The user of a session.
     pub(super) fn user_of(&self, session: SessionId) -> Option<(UserId, &'a Told)> {
         let (user, _) = self.beginnings.get(&session)?;

@@ -77,14 +77,15 @@ impl Case<'_> {
             let mut left = alive.clone();
             ended.iter().all(|session| left.remove(session)) && left.into_iter().eq([access.session])
         };
+        let had = |of: usize| told.is_some_and(|told| self.may_have_had(told, &address(of), entry));
         let fits = events(commit).all(|event| match (&entry.command, event) {
             (Command::Register { address: of, .. }, UserEvent::UserRegistered { email, name, .. }) => {
                 let name = name.as_ref().map(|name| name.as_str().to_owned());
                 email.as_str() == address(*of) && name == entry.registered_name()
             }
             (Command::SignIn { address: of, password, .. }, UserEvent::UserSignedIn { .. }) => {
-                let owner = self.truth.owner(&address(*of)).map(|(owner, _)| owner);
-                owner == Some(user) && self.password_after(user, before) == Some(*password)
+                told.is_some_and(|told| told.has(&address(*of), before))
+                    && self.password_after(user, before) == Some(*password)
             }
             (Command::Rename { access, name, .. }, UserEvent::UserRenamed { name: new }) => {
                 is_theirs(access) && *name == new.as_ref().map(|new| new.as_str().to_owned())
@@ -107,9 +108,10 @@ impl Case<'_> {
                         == Some(token.credential)
                     && alive == ended.iter().copied().collect()
             }
-            (Command::SignIn { address: of, .. }, UserEvent::UserPasswordDisabled { .. }) => {
-                self.truth.owner(&address(*of)).map(|(owner, _)| owner) == Some(user)
+            (Command::AskForAddress { .. } | Command::Verify { .. }, event) => {
+                self.is_what_the_address_needed(commit, entry, event)
             }
+            (Command::SignIn { address: of, .. }, UserEvent::UserPasswordDisabled { .. }) => had(*of),
             (Command::ChangePassword { access, .. }, UserEvent::UserPasswordDisabled { .. }) => {
                 is_theirs(access)
             }

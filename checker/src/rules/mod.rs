@@ -3,6 +3,7 @@
 //! The log says of every commit which request caused it, so each answer can be held against what really happened, and
 //! each thing that happened against what was asked.
 
+mod addresses;
 mod between;
 mod devices;
 mod ending;
@@ -61,6 +62,7 @@ pub(crate) fn judge(
     case.reading();
     case.passwords();
     case.resetting();
+    case.addresses();
     case.renaming();
     case.ending();
     case.devices();

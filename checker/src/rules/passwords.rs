@@ -87,7 +87,11 @@ impl Case<'_> {
         let fresh = age <= FRESH.num_seconds();
         let fits = match entry.answer {
             Answer::SignInTooOld => !fresh,
-            Answer::Done | Answer::WrongPassword | Answer::Refused(404 | 429) | Answer::Guessable => fresh,
+            Answer::Done
+            | Answer::Accepted
+            | Answer::WrongPassword
+            | Answer::Refused(404 | 429)
+            | Answer::Guessable => fresh,
             _ => true,
         };
         self.require(fits, || format!("{age} s after the sign-in: {entry}"));

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::Case;
-use crate::history::{Answer, Command, Entry};
+use crate::history::{Answer, Command};
 use crate::world::address;
 
 impl Case<'_> {
@@ -19,32 +19,27 @@ impl Case<'_> {
         }
         for entry in self.entries {
             let Command::Register { address: of, .. } = &entry.command else { continue };
-            let owner = truth.owner(&address(*of));
-            let owned_by = owner.and_then(|(_, told)| told.registered_name());
-            let own = entry.registered_name();
+            let (of, own) = (address(*of), entry.registered_name());
             match &entry.answer {
                 Answer::Registered { user, version } => {
-                    let holds = owner.map(|(owner, _)| owner) == Some(*user)
-                        && owned_by == own.as_deref()
-                        && *version == 1;
+                    let holds = truth.users.get(user).is_some_and(|told| {
+                        told.has(&of, 1) && told.registered_name() == own.as_deref() && *version == 1
+                    });
                     self.require(holds, || format!("registered, and the log knows nothing of it: {entry}"));
                 }
                 Answer::Refused(409) => {
-                    let another = owned_by.is_some() && owned_by != own.as_deref();
-                    self.require(another, || format!("taken by nobody else: {entry}"));
-                    let in_time = self.registrations(*of, owned_by).any(|other| other.may_affect(entry));
+                    let others = || {
+                        truth.users.values().filter(|told| {
+                            told.registered_name() != own.as_deref()
+                                && (1..=told.commits.len()).any(|commits| told.has(&of, commits))
+                        })
+                    };
+                    self.require(others().next().is_some(), || format!("taken by nobody else: {entry}"));
+                    let in_time = others().any(|told| self.may_have_had(told, &of, entry));
                     self.require(in_time, || format!("not taken yet: {entry}"));
                 }
                 _ => {}
             }
         }
-    }
-
-    /// The requests that were the registration of this name.
-    fn registrations<'a>(&'a self, of: usize, name: Option<&'a str>) -> impl Iterator<Item = &'a Entry> {
-        self.entries.iter().filter(move |entry| {
-            matches!(&entry.command, Command::Register { address, .. } if *address == of)
-                && entry.registered_name().as_deref() == name
-        })
     }
 }

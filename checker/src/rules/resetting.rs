@@ -10,9 +10,9 @@ use crate::world::address;
 /// For so long the token in a mail is good.
 const GOOD_FOR: TimeDelta = TimeDelta::minutes(10);
 /// The clocks of services do not differ by more, and what is further ahead was not counted.
-const SKEW: TimeDelta = TimeDelta::minutes(1);
+pub(super) const SKEW: TimeDelta = TimeDelta::minutes(1);
 /// No more than so many mails within such a time.
-const BOUNDS: [(usize, TimeDelta); 2] = [(3, TimeDelta::hours(1)), (10, TimeDelta::hours(24))];
+pub(super) const BOUNDS: [(usize, TimeDelta); 2] = [(3, TimeDelta::hours(1)), (10, TimeDelta::hours(24))];
 
 impl Case<'_> {
     /// Who asks for a mail gets one unless there were too many, and nobody gets more. A token is good once, until its end,
@@ -73,13 +73,23 @@ impl Case<'_> {
 
     /// A mail that was accepted for somebody is in the log, or there were too many.
     fn sends_a_mail(&mut self, entry: &Entry, of: usize) {
-        let Some((_, told)) = self.truth.owner(&address(of)) else { return };
-        let was_theirs = *self.between(told, entry).start() > 0;
-        if entry.answer != Answer::Accepted || !was_theirs || told.commit_of(entry).is_some() {
+        let Some((_, told)) = self.surely_had(&address(of), entry) else { return };
+        if entry.answer != Answer::Accepted || told.commit_of(entry).is_some() {
             return;
         }
+        // Those count, too, that others had sent to what they wanted for their address.
+        let theirs: Vec<String> = told.addresses().into_iter().map(address).collect();
+        let from_others = || {
+            self.truth.commits().filter(|commit| {
+                events(commit).any(|event| {
+                    matches!(event, UserEvent::UserRequestedEmailChange { email, .. }
+                        if theirs.iter().any(|of| of == email.as_str()))
+                })
+            })
+        };
         let too_many = BOUNDS.iter().any(|(most, within)| {
-            mails(told).filter(|commit| commit.at > entry.now - *within - SKEW).count() >= *most
+            let sent = mails(told).chain(from_others());
+            sent.filter(|commit| commit.at > entry.now - *within - SKEW).count() >= *most
         });
         self.require(too_many, || format!("accepted, and no mail was sent: {entry}"));
     }

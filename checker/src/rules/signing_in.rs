@@ -18,11 +18,11 @@ impl Case<'_> {
     pub(super) fn signing_in(&mut self) {
         for entry in self.entries {
             let Command::SignIn { address: of, password, .. } = entry.command else { continue };
-            let owner = self.truth.owner(&address(of));
+            let (of, truth) = (address(of), self.truth);
             match &entry.answer {
                 Answer::SignedIn { user, version, token, .. } => {
                     let before = usize::try_from(*version).unwrap_or_default().saturating_sub(1);
-                    let right = owner.is_some_and(|(owner, _)| owner == *user)
+                    let right = truth.users.get(user).is_some_and(|told| told.has(&of, before))
                         && self.password_after(*user, before) == Some(password);
                     self.require(right, || format!("let in by mistake: {entry}"));
                     let recorded = self.truth.commits().any(|commit| {
@@ -33,7 +33,8 @@ impl Case<'_> {
                     self.require(recorded, || format!("signed in, and the log knows nothing of it: {entry}"));
                 }
                 Answer::Refused(401) => {
-                    let wrong = owner
+                    let wrong = self
+                        .surely_had(&of, entry)
                         .is_none_or(|(user, told)| self.may_have_been_wrong(entry, user, told, password));
                     self.require(wrong, || format!("kept out with the right password: {entry}"));
                 }
@@ -96,9 +97,10 @@ impl Case<'_> {
         });
     }
 
-    /// Whether most of the attempts at a place were seen by nobody: those of a device all were.
+    /// Whether most of the attempts at a place were seen by nobody: those of a device all were. Of an address that ever
+    /// moved nothing is said, either: attempts are counted at whoever had it.
     fn is_unseen(&self, (of, device): Place) -> bool {
-        device.is_none() && self.truth.guessed_at.contains(&of)
+        self.truth.has_moved(of) || device.is_none() && self.truth.guessed_at.contains(&of)
     }
 
     /// The last attempt at a place that had surely succeeded by then.

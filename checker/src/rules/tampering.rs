@@ -1,5 +1,6 @@
 //! Each rule finds what it is there to find: a story that was judged to be right is changed in one place.
 
+mod addresses;
 mod credentials;
 mod oauth;
 mod resetting;

@@ -25,14 +25,14 @@ fn was_reset(entry: &Entry) -> bool {
 }
 
 /// The first user with a commit of which this is true, and its place.
-fn commit(story: &mut Left, of: impl Fn(&UserEvent) -> bool) -> Option<(&mut Told, usize)> {
+pub(super) fn commit(story: &mut Left, of: impl Fn(&UserEvent) -> bool) -> Option<(&mut Told, usize)> {
     story.truth.users.values_mut().find_map(|told| {
         let place = told.commits.iter().position(|commit| events(commit).any(&of))?;
         Some((told, place))
     })
 }
 
-fn event(commit: &mut Commit) -> Option<&mut UserEvent> {
+pub(super) fn event(commit: &mut Commit) -> Option<&mut UserEvent> {
     commit.events.first_mut().map(|recorded| &mut recorded.event)
 }
 

@@ -1,0 +1,196 @@
+use chrono::SubsecRound as _;
+use domain::{Account, Email, UserEvent, UserId};
+use storage::Commit;
+
+use super::Case;
+use super::resetting::{BOUNDS, SKEW};
+use crate::history::{Access, Answer, Command, Entry, Mailed};
+use crate::truth::{Told, events};
+use crate::world::{GOOD_FOR, address};
+
+impl Case<'_> {
+    /// In the end each address leads to whose it is by the log, and to nobody else; nobody took one that was somebody
+    /// else's. A token is good until its end, while the log says what it was made for: what it did is in the log, and
+    /// it is refused for a reason only.
+    pub(super) fn addresses(&mut self) {
+        self.lead_to_their_owners();
+        for entry in self.entries {
+            match &entry.command {
+                Command::AskForAddress { access, address } => {
+                    self.needs_a_fresh_sign_in(entry, access);
+                    self.sends_a_mail_elsewhere(entry, access, *address);
+                }
+                Command::Verify { token, from } => self.takes_what_was_mailed(entry, token, *from),
+                _ => {}
+            }
+        }
+        let truth = self.truth;
+        for commit in truth.commits() {
+            for taken in events(commit).filter_map(taken) {
+                self.was_free(commit, taken);
+            }
+        }
+    }
+
+    fn lead_to_their_owners(&mut self) {
+        let truth = self.truth;
+        let mut owned = 0;
+        for (user, told) in &truth.users {
+            let account = told.account(told.commits.len());
+            let Some(email) = account.and_then(|account| account.email.as_ref()) else { continue };
+            owned += 1;
+            let found = truth.leads_to.get(email.as_str());
+            self.require(found == Some(user), || {
+                format!("{} is of {user} by the log, and leads to {found:?}", email.as_str())
+            });
+        }
+        for (address, user) in &truth.leads_to {
+            let told = truth.users.get(user);
+            let theirs = told.is_some_and(|told| told.has(address, told.commits.len()));
+            self.require(theirs, || format!("{address} leads to {user}, who does not have it"));
+        }
+        let identifiers = truth.identifiers;
+        self.require(identifiers == owned, || format!("{identifiers} identifiers of {owned} addresses"));
+    }
+
+    /// Nobody else had the address all the time from the request to its answer.
+    fn was_free(&mut self, commit: &Commit, taken: &Email) {
+        let Some(entry) = crate::truth::request_of(commit).and_then(|request| self.entries.get(request))
+        else {
+            return;
+        };
+        let other = self.surely_had(taken.as_str(), entry).filter(|(user, _)| *user != commit.user);
+        self.require(other.is_none(), || format!("took what was somebody else's: {entry}"));
+    }
+
+    /// What was accepted is in the log, or it is their address already, or there were too many mails.
+    fn sends_a_mail_elsewhere(&mut self, entry: &Entry, access: &Access, of: usize) {
+        let Some((_, told)) = self.user_of(access.session) else { return };
+        let to = address(of);
+        if entry.answer != Answer::Accepted
+            || told.commit_of(entry).is_some()
+            || self.may_have_had(told, &to, entry)
+        {
+            return;
+        }
+        // What went there, and what went to others that whoever had it ever had.
+        let mut counted = vec![of];
+        for owner in self.truth.users.values().filter(|owner| owner.addresses().contains(&of)) {
+            counted.extend(owner.addresses());
+        }
+        let sent = || {
+            self.entries.iter().filter(|other| {
+                let (Command::Forget { address } | Command::AskForAddress { address, .. }) = &other.command
+                else {
+                    return false;
+                };
+                counted.contains(address) && other.request != entry.request && !other.answer.refuses()
+            })
+        };
+        let too_many = BOUNDS.iter().any(|(most, within)| {
+            let lately = |other: &&Entry| other.may_affect(entry) && other.now > entry.now - *within - SKEW;
+            sent().filter(lately).count() >= *most
+        });
+        self.require(too_many, || format!("accepted, and no mail was sent elsewhere: {entry}"));
+    }
+
+    fn takes_what_was_mailed(&mut self, entry: &Entry, token: &Mailed, from: Option<usize>) {
+        let truth = self.truth;
+        let Some(told) = truth.users.get(&token.user) else { return };
+        let good = token.genuine && token.ends > entry.now;
+        let at = |commits: usize| told.account(commits);
+        let mut moments = self.between(told, entry);
+        match entry.answer {
+            Answer::Done => {
+                self.require(good, || format!("a bad token was taken for an address: {entry}"));
+                let bound = moments.clone().any(|commits| is_bound(at(commits), token, from));
+                self.require(bound, || format!("a void token was taken for an address: {entry}"));
+                let done = match told.commit_of(entry) {
+                    Some(number) => events(&told.commits[number - 1]).any(|event| shows(event, token, from)),
+                    // Somebody had brought it before.
+                    None => moments.any(|commits| {
+                        is_bound(at(commits), token, from)
+                            && told.has(&address(token.address), commits)
+                            && at(commits).is_some_and(|account| account.email_verified)
+                    }),
+                };
+                self.require(done, || format!("confirmed, and the log knows nothing of it: {entry}"));
+            }
+            Answer::Refused(409) => {
+                let taken = from.is_some()
+                    && truth.users.iter().any(|(user, other)| {
+                        *user != token.user && self.may_have_had(other, &address(token.address), entry)
+                    });
+                self.require(good && taken, || format!("said to be somebody else's by now: {entry}"));
+            }
+            Answer::Refused(_) => {
+                let void = moments.any(|commits| !is_bound(at(commits), token, from));
+                self.require(!good || void, || format!("a good token for an address was refused: {entry}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether an event is what was asked for with [`Command::AskForAddress`] or [`Command::Verify`].
+    pub(super) fn is_what_the_address_needed(
+        &self,
+        commit: &Commit,
+        entry: &Entry,
+        event: &UserEvent,
+    ) -> bool {
+        let before = usize::try_from(commit.version.number()).unwrap_or_default().saturating_sub(1);
+        let account = self.truth.users.get(&commit.user).and_then(|told: &Told| told.account(before));
+        match (&entry.command, event) {
+            (
+                Command::AskForAddress { access, address: of },
+                UserEvent::UserRequestedEmailChange { email, from, credential, ends },
+            ) => {
+                let asks: Option<UserId> = self.user_of(access.session).map(|(user, _)| user);
+                asks == Some(commit.user)
+                    && email.as_str() == address(*of)
+                    && *ends == (commit.at + GOOD_FOR).trunc_subsecs(0)
+                    && account.is_some_and(|account| {
+                        account.email.as_ref() == Some(from) && account.credential == *credential
+                    })
+            }
+            (Command::Verify { token, from }, event) => {
+                token.user == commit.user && is_bound(account, token, *from) && shows(event, token, *from)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether a token is for what the log says of its user.
+fn is_bound(account: Option<&Account>, token: &Mailed, from: Option<usize>) -> bool {
+    let Some(account) = account.filter(|account| account.credential == token.credential) else {
+        return false;
+    };
+    let (to, now) = (address(token.address), account.email.as_ref().map(Email::as_str));
+    let Some(from) = from.map(address) else { return now == Some(&to) };
+    (now == Some(&from) || now == Some(&to))
+        && account.email_change.as_ref().is_some_and(|change| {
+            change.from.as_str() == from && change.to.as_str() == to && change.ends == token.ends
+        })
+}
+
+/// Whether an event is what a token is for.
+fn shows(event: &UserEvent, token: &Mailed, from: Option<usize>) -> bool {
+    match event {
+        UserEvent::UserVerifiedEmail { email } => from.is_none() && email.as_str() == address(token.address),
+        UserEvent::UserEmailChanged { from: left, to } => {
+            from.map(address).as_deref() == Some(left.as_str()) && to.as_str() == address(token.address)
+        }
+        _ => false,
+    }
+}
+
+/// The address that an event gives to its user.
+const fn taken(event: &UserEvent) -> Option<&Email> {
+    match event {
+        UserEvent::UserRegistered { email, .. } | UserEvent::UserEmailChanged { to: email, .. } => {
+            Some(email)
+        }
+        _ => None,
+    }
+}
