@@ -166,9 +166,22 @@ fn whoever_gets_in_with_a_wrong_password() {
 #[test]
 fn whoever_is_kept_out_with_the_right_password() {
     finds("kept out with the right password", |story| {
-        let registered = story.history.iter().find(|entry| signed_in(entry))?.clone();
+        let history = story.history.clone();
+        let registered = history.iter().find(|entry| signed_in(entry))?;
+        // While nobody was about to change what is right.
+        let changes = |entry: &Entry| {
+            history.iter().any(|other| {
+                let (Command::Reset { .. } | Command::ChangePassword { .. } | Command::Verify { .. }) =
+                    other.command
+                else {
+                    return false;
+                };
+                !other.precedes(entry) && other.may_affect(entry)
+            })
+        };
         let again = entry(story, |entry| {
-            registered.precedes(entry) && signed_in(entry) && entry.command == registered.command
+            let same = signed_in(entry) && entry.command == registered.command;
+            registered.precedes(entry) && same && !changes(entry)
         })?;
         again.answer = Answer::Refused(401);
         Some(())
