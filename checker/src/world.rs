@@ -494,8 +494,7 @@ async fn read(request: usize, command: &Command, response: Response, now: DateTi
             ["new_password"] => Some(Answer::Guessable),
             _ => None,
         },
-        (Command::Register { .. }, 409)
-        | (Command::Verify { .. }, 409)
+        (Command::Register { .. } | Command::Verify { .. }, 409)
         | (Command::SignIn { .. }, 401 | 429)
         | (Command::Refresh(_), 400)
         | (Command::Rename { .. }, 412)

@@ -117,11 +117,13 @@ impl Case<'_> {
                 self.require(done, || format!("confirmed, and the log knows nothing of it: {entry}"));
             }
             Answer::Refused(409) => {
-                let taken = from.is_some()
+                let had_by_another = from.is_some()
                     && truth.users.iter().any(|(user, other)| {
                         *user != token.user && self.may_have_had(other, &address(token.address), entry)
                     });
-                self.require(good && taken, || format!("said to be somebody else's by now: {entry}"));
+                self.require(good && had_by_another, || {
+                    format!("said to be somebody else's by now: {entry}")
+                });
             }
             Answer::Refused(_) => {
                 let void = moments.any(|commits| !is_bound(at(commits), token, from));
