@@ -65,7 +65,7 @@ impl Case<'_> {
 
     /// What was accepted is in the log, or it is their address already, or there were too many mails.
     fn sends_a_mail_elsewhere(&mut self, entry: &Entry, access: &Access, of: usize) {
-        let Some((_, told)) = self.user_of(access.session) else { return };
+        let Some((asking, told)) = self.user_of(access.session) else { return };
         let to = address(of);
         if entry.answer != Answer::Accepted
             || told.commit_of(entry).is_some()
@@ -73,25 +73,36 @@ impl Case<'_> {
         {
             return;
         }
-        // What went there, and what went to others that whoever had it ever had.
-        let mut counted = vec![of];
-        for owner in self.truth.users.values().filter(|owner| owner.addresses().contains(&of)) {
-            counted.extend(owner.addresses());
-        }
-        let sent = || {
-            self.entries.iter().filter(|other| {
-                let (Command::Forget { address } | Command::AskForAddress { address, .. }) = &other.command
-                else {
-                    return false;
-                };
-                counted.contains(address) && other.request != entry.request && !other.answer.refuses()
-            })
-        };
-        let too_many = BOUNDS.iter().any(|(most, within)| {
-            let lately = |other: &&Entry| other.may_affect(entry) && other.now > entry.now - *within - SKEW;
-            sent().filter(lately).count() >= *most
-        });
+        // What counts there: what went to it and to whatever its owners ever had, and what they had sent elsewhere. It
+        // counts at whoever asks, too, as long as they have not verified their own.
+        let owners: Vec<_> =
+            self.truth.users.iter().filter(|(_, other)| other.addresses().contains(&of)).collect();
+        let mut there = vec![of];
+        there.extend(owners.iter().flat_map(|(_, owner)| owner.addresses()));
+        let owners: Vec<_> = owners.into_iter().map(|(user, _)| *user).collect();
+        let too_many = self.may_be_too_many(entry, &there, &owners)
+            || self.may_be_too_many(entry, &Vec::from_iter(told.addresses()), &[asking]);
         self.require(too_many, || format!("accepted, and no mail was sent elsewhere: {entry}"));
+    }
+
+    /// Whether so many mails to these addresses, or asked for by these users, may have been counted before an entry that
+    /// no more was sent.
+    fn may_be_too_many(&self, entry: &Entry, addresses: &[usize], users: &[UserId]) -> bool {
+        let counts = |other: &&Entry| {
+            let counted = match &other.command {
+                Command::Forget { address } => addresses.contains(address),
+                Command::AskForAddress { address, access, .. } => {
+                    let by = self.user_of(access.session).map(|(user, _)| user);
+                    addresses.contains(address) || by.is_some_and(|by| users.contains(&by))
+                }
+                _ => false,
+            };
+            counted && other.request != entry.request && !other.answer.refuses()
+        };
+        BOUNDS.iter().any(|(most, within)| {
+            let lately = |other: &&Entry| other.may_affect(entry) && other.now > entry.now - *within - SKEW;
+            self.entries.iter().filter(counts).filter(lately).count() >= *most
+        })
     }
 
     fn takes_what_was_mailed(&mut self, entry: &Entry, token: &Mailed, from: Option<usize>) {

@@ -77,13 +77,15 @@ impl Case<'_> {
         if entry.answer != Answer::Accepted || told.commit_of(entry).is_some() {
             return;
         }
-        // Those count, too, that others had sent to what they wanted for their address.
+        // Those count, too, that others had sent to what they wanted for their address; and those that went elsewhere
+        // before they had verified their own.
         let theirs: Vec<String> = told.addresses().into_iter().map(address).collect();
+        let user = told.commits.first().map(|commit| commit.user);
         let from_others = || {
             self.truth.commits().filter(|commit| {
                 events(commit).any(|event| {
                     matches!(event, UserEvent::UserRequestedEmailChange { email, .. }
-                        if theirs.iter().any(|of| of == email.as_str()))
+                        if Some(commit.user) == user || theirs.iter().any(|of| of == email.as_str()))
                 })
             })
         };
