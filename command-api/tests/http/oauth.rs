@@ -360,17 +360,19 @@ async fn an_oauth_request_costs_what_the_same_costs_elsewhere() {
     let user = app.register().await;
     let begun = begin(&app, None).await;
     app.project(&user).await;
-    let units = |taken: testkit::Taken| (taken.requests, taken.write_units, taken.read_units);
+    let took = |requests: &[&str], write_units, read_units| {
+        let requests = requests.iter().map(|&name| name.to_owned()).collect();
+        testkit::Taken { requests, read_units, write_units }
+    };
     let (_, taken) = app.taken(worth(&app, &begun.access)).await;
-    assert_eq!(units(taken), (vec!["BatchGetItem".to_owned()], 0.0, 1.0));
+    assert_eq!(taken, took(&["BatchGetItem"], 0.0, 1.0));
     let (_, taken) = app.taken(worth(&app, &begun.refresh)).await;
-    assert_eq!(units(taken), (vec!["BatchGetItem".to_owned()], 0.0, 1.0));
+    assert_eq!(taken, took(&["BatchGetItem"], 0.0, 1.0));
     let (answer, taken) = app.taken(refresh(&app, None, &begun.refresh)).await;
-    assert_eq!(units(taken), (vec!["UpdateItem".to_owned()], 1.0, 0.0));
+    assert_eq!(taken, took(&["UpdateItem"], 1.0, 0.0));
     let next = answer.text_of("refresh_token");
     let (_, taken) = app.taken(revoke(&app, None, &next)).await;
-    let requests = ["BatchGetItem", "TransactWriteItems"].map(str::to_owned).to_vec();
-    assert_eq!(units(taken), (requests, 4.0, 1.5));
+    assert_eq!(taken, took(&["BatchGetItem", "TransactWriteItems"], 4.0, 1.5));
     app.project(&user).await;
     let (_, taken) = app.taken(revoke(&app, None, &next)).await;
     assert_eq!(taken.requests, ["BatchGetItem", "Query", "DeleteItem"]);
