@@ -13,19 +13,27 @@ use crate::local::pump::{Consumer, dead_letters_in};
 /// Where nobody watches, a line as often as this.
 const A_LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Shows how far a run has come, on standard error: a bar where a person watches, lines otherwise.
+/// Shows how far a run has come, on standard error: a bar where a person watches, under a line for each phase before;
+/// lines otherwise.
 pub(super) fn progress() -> impl Fn(Progress) + Send + Sync + 'static {
     let bar = std::io::stderr().is_terminal().then(|| {
         let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
         ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
     });
     let last_line = Mutex::new(Instant::now());
+    let shown = Mutex::new(None::<(Phase, String)>);
     move |progress| {
         let line =
             format!("{}: {} users, {} commits", doing(progress.phase), progress.users, progress.commits);
         if let Some(bar) = &bar {
-            bar.set_message(line);
-            bar.tick();
+            bar.set_message(line.clone());
+            let Ok(mut shown) = shown.lock() else { return };
+            match shown.replace((progress.phase, line)) {
+                // Draws the bar too, always: a tick is passed over if it follows the last one at once, and then a short
+                // phase would not be seen.
+                Some((phase, last)) if phase != progress.phase => bar.println(last),
+                _ => bar.tick(),
+            }
             return;
         }
         let Ok(mut last_line) = last_line.lock() else { return };
