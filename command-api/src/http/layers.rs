@@ -76,7 +76,7 @@ async fn observed(clock: Clock, request: Request, next: Next) -> Response {
         );
         if status.is_client_error() {
             measure(Measure::Refusal);
-        } else if status.is_success() && method != Method::GET && method != Method::HEAD {
+        } else if status.is_success() && ![Method::GET, Method::HEAD, Method::OPTIONS].contains(&method) {
             measure(Measure::Command(format!("{method} {route}")));
         }
         if let Ok(id) = HeaderValue::from_str(&id) {

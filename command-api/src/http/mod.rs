@@ -8,6 +8,7 @@ mod form;
 mod layers;
 mod oauth;
 mod origin;
+mod preflight;
 mod problem;
 mod query;
 
@@ -22,6 +23,7 @@ pub(crate) use layers::wrap;
 pub(crate) use oauth::{OauthError, OauthProblem, OauthProblems};
 pub(crate) use origin::through_the_edge;
 pub use origin::{OriginError, OriginSecret};
+pub(crate) use preflight::preflight;
 pub use problem::misdirected;
 pub(crate) use problem::{BodyProblems, Invalid, Problem, ProblemBody, SessionProblems, internal};
 pub(crate) use query::number;

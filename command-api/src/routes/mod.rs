@@ -33,7 +33,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::http::{Problem, through_the_edge, wrap};
+use crate::http::{Problem, preflight, through_the_edge, wrap};
 use crate::service::Service;
 
 /// The router: the same on Lambda, in the local stack and in tests.
@@ -69,7 +69,8 @@ pub fn router(service: Arc<Service>) -> Router {
         .fallback(async || Problem::NotFound)
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&service), with_the_keys_of_now))
-        .with_state(service);
+        .with_state(service)
+        .layer(from_fn(preflight));
     let routes = match origin {
         Some(secret) => {
             routes.layer(from_fn(move |request, next| through_the_edge(Arc::clone(&secret), request, next)))

@@ -100,3 +100,20 @@ async fn head_answers_as_get_without_a_body() {
     let posted = app.send(app.request(Method::HEAD, "/register")).await;
     assert_eq!((posted.status.as_u16(), posted.header("allow")), (405, "POST"));
 }
+
+/// The gateway adds who may call from where, and sends its own status only for paths that have no route.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_browsers_ask_before_they_call_succeeds_and_allows_nobody() {
+    let app = App::start().await;
+    let asking = |path| {
+        let request = app.request(Method::OPTIONS, path).header("origin", "https://app.example.com");
+        request.header("access-control-request-headers", "authorization")
+    };
+    for path in ["/me", "/me/sessions", "/login", "/register", "/oauth2/token"] {
+        let answer = asking(path).header("access-control-request-method", "POST").send().await.unwrap();
+        assert_eq!(answer.status(), 204, "{path}");
+        assert!(!answer.headers().contains_key("access-control-allow-origin"), "{answer:?}");
+        assert!(answer.bytes().await.unwrap().is_empty());
+        app.send(asking(path)).await.is_problem(405, "method-not-allowed");
+    }
+}
