@@ -51,6 +51,17 @@ def resources(template, kind):
     return {name: r["Properties"] for name, r in template["Resources"].items() if r["Type"] == kind}
 
 
+def refs(value):
+    """Every reference in a part of a template."""
+    if isinstance(value, dict):
+        if set(value) == {"Ref"}:
+            yield value
+        else:
+            yield from (ref for part in value.values() for ref in refs(part))
+    elif isinstance(value, list):
+        yield from (ref for part in value for ref in refs(part))
+
+
 # ------------------------------------------------------------------------------------------------ who may do what
 
 def statements(template, role):
@@ -226,6 +237,22 @@ def rule_findings(template):
         found.append(f"routes: settings of {sorted(unknown)}, which are no routes")
     if loose := HASHING - set(stage["RouteSettings"]):
         found.append(f"routes: {sorted(loose)} have no tighter limits")
+    # As AWS fills it in: `messageString` comes in quotes of its own, the others without.
+    line = re.sub(r"\$context\.error\.messageString", '"Forbidden"', stage.get("AccessLogSettings", {}).get("Format", ""))
+    try:
+        json.loads(re.sub(r"\$context\.[A-Za-z.]+", "-", line))
+    except json.JSONDecodeError:
+        found.append("gateway: a line of its log is not JSON")
+
+    # The projector that knows an event is there before a program that writes it.
+    for name, integration in resources(template, "AWS::ApiGatewayV2::Integration").items():
+        function = integration["IntegrationUri"]["Fn::GetAtt"][0]
+        if template["Resources"][function].get("DependsOn") != "ProjectorFunction":
+            found.append(f"{function}: may be updated before the projector, which reads what it writes")
+
+    asked = {r["Ref"] for r in refs(template["Rules"]["RestoredTogether"]["RuleCondition"])}
+    if asked != {name for name in template["Parameters"] if name.startswith("Restored")}:
+        found.append("rules: not everything of a restored table is asked for together")
     return found
 
 
@@ -420,6 +447,19 @@ def logs_kept_for_ever(t):
     properties(t, "ProjectorLog").pop("RetentionInDays")
 
 
+def log_of_the_gateway_in_too_many_quotes(t):
+    log = properties(t, "Stage")["AccessLogSettings"]
+    log["Format"] = log["Format"].replace("$context.error.message", "$context.error.messageString")
+
+
+def written_before_it_can_be_read(t):
+    t["Resources"]["ApiFunction"].pop("DependsOn")
+
+
+def identifiers_restored_alone(t):
+    t["Rules"]["RestoredTogether"]["RuleCondition"]["Fn::Or"].pop()
+
+
 def finding_that_nobody_watches(t):
     t["Resources"].pop("MailRefusedAlarm")
 
@@ -440,7 +480,8 @@ PLANTED = {
         wrong_filter, lost_filter, no_failure_queue, queue_not_granted, unbounded_retries, retries_without_end,
         unbounded_age, no_partial_failures, starts_at_the_end, open_route, no_preflight, clients_of_no_name,
         parameter_read_otherwise, hash_in_the_wrong_function,
-        logs_kept_for_ever, finding_that_nobody_watches, misspelt_state,
+        logs_kept_for_ever, log_of_the_gateway_in_too_many_quotes, written_before_it_can_be_read,
+        identifiers_restored_alone, finding_that_nobody_watches, misspelt_state,
     ],
     "checkov": [no_access_log, policy_of_everything],
 }
