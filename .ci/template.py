@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 
 import boto3
 from samtranslator.parser.parser import Parser
@@ -279,6 +280,57 @@ def table_of_grants():
     return "\n".join(rows)
 
 
+def table_of_parameters(template):
+    """The parameters as they stand in infra/README.md: `sam deploy` shows nobody what they are."""
+    rows = ["| parameter | default | what it is |", "|---|---|---|"]
+    for name, parameter in template["Parameters"].items():
+        default = f"`{parameter['Default']}`" if parameter.get("Default", "") != "" else "" if "Default" in parameter else "none"
+        rows.append(f"| {name} | {default} | {parameter['Description']} |")
+    return "\n".join(rows)
+
+
+def tables():
+    """Every table of infra/README.md that is made from something else, by what it is."""
+    return {
+        "the matrix": table_of_grants(),
+        "the table of parameters": table_of_parameters(source("template.yaml")),
+        "the table of the edge's parameters": table_of_parameters(source("edge.yaml")),
+    }
+
+
+def readme_findings(template):
+    """What infra/README.md says of the templates, and the commands it gives."""
+    text = (INFRA / "README.md").read_text()
+    found = [f"infra/README.md: {name} is not what .ci/template --table prints" for name, table in tables().items()
+             if table not in text]
+    alarms = [r for r in template["Resources"].values() if r["Type"] == "AWS::CloudWatch::Alarm"]
+    always = [alarm for alarm in alarms if "Condition" not in alarm]
+    if f"{len(alarms)} alarms ${len(alarms) / 10:.2f} ({len(always)} without mail: ${len(always) / 10:.2f})" not in text:
+        found.append(f"infra/README.md: there are {len(alarms)} alarms, {len(always)} of them without mail")
+    config = tomllib.loads((INFRA / "samconfig.toml").read_text())
+    for name in ("default", "edge"):
+        settings = config[name]["deploy"]["parameters"]
+        # A parameter there would undo at the next update what was changed on the command line.
+        if "parameter_overrides" in settings or settings["stack_name"] not in text:
+            found.append(f"infra/samconfig.toml: {name} is not as infra/README.md says")
+    if set(config["default"]["deploy"]["parameters"]["capabilities"].split()) != {"CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"}:
+        found.append("infra/samconfig.toml: AWS asks for other capabilities")
+    return found
+
+
+def edge_findings(template):
+    """What no linter knows of the edge."""
+    found = []
+    for name, distribution in resources(template, "AWS::CloudFront::Distribution").items():
+        kept = {one["ErrorCode"]: one.get("ErrorCachingMinTTL")
+                for one in distribution["DistributionConfig"].get("CustomErrorResponses", [])}
+        # Those that CloudFront keeps. [Amazon CloudFront developer guide, "HTTP 4xx and 5xx status codes that CloudFront caches"]
+        for code in (400, 403, 404, 405, 414, 500, 501, 502, 503, 504):
+            if kept.get(code) != 0:
+                found.append(f"{name}: an answer {code} is given to others, too")
+    return found
+
+
 # ------------------------------------------------------------------------------------------------ linters
 
 def run(*command):
@@ -487,6 +539,18 @@ PLANTED = {
 }
 
 
+def errors_kept_by_the_edge(edge):
+    properties(edge, "Distribution")["DistributionConfig"]["CustomErrorResponses"].pop()
+
+
+def planted_at_the_edge():
+    edge = source("edge.yaml")
+    errors_kept_by_the_edge(edge)
+    found = edge_findings(edge)
+    print(f"  edge: {errors_kept_by_the_edge.__name__}: {found[0] if found else 'NOT FOUND'}")
+    return [] if found else [errors_kept_by_the_edge.__name__]
+
+
 def planted(work, template, reasons):
     """Every mistake that its check does not find. One invocation of each linter looks at all of its mistakes."""
     missed = []
@@ -526,7 +590,7 @@ def main():
     if "--write-grants" in sys.argv:
         (INFRA / "grants.json").write_text(json.dumps(matrix(expanded(template)), indent=2) + "\n")
     if "--table" in sys.argv:
-        print(table_of_grants())
+        print("\n\n".join(tables().values()))
         return
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
@@ -540,14 +604,14 @@ def main():
             if unused := set(reason["on"]) - reason.pop("used", set()):
                 bad.append(f"infra/findings.json: {reason['tool']} {reason['rule']} has nothing against {sorted(unused)}")
         bad += rule_findings(expanded(template))
-        if table_of_grants() not in (INFRA / "README.md").read_text():
-            bad.append("infra/README.md: the matrix is not that of infra/grants.json; .ci/template --table prints it")
+        bad += edge_findings(source("edge.yaml"))
+        bad += readme_findings(template)
         for line in bad:
             print("  " + line)
         if bad:
             raise SystemExit("error: the templates have findings")
         print(f"  no findings beyond {len(reasons)} kinds that have their reasons in infra/findings.json")
-        if missed := planted(work, template, reasons):
+        if missed := planted(work, template, reasons) + planted_at_the_edge():
             raise SystemExit(f"error: planted and not found: {missed}")
 
 
