@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from decimal import ROUND_HALF_UP, Decimal
 
 import boto3
 from samtranslator.parser.parser import Parser
@@ -289,12 +290,61 @@ def table_of_parameters(template):
     return "\n".join(rows)
 
 
+# A million of each: units written and read (command-api/tests/http/budget.rs), memory in GB, time in ms, and whether it is
+# a request and appends a commit.
+OPERATIONS = [
+    ("register", "6", "0", "1.73", 60, True, True),
+    ("register, with `Verification=required`", "8", "3.5", "1.73", 60, True, True),
+    ("sign in", "5", "2.5", "1.73", 65, True, True),
+    ("wrong password", "1", "2.5", "1.73", 50, True, False),
+    ("refresh", "1", "0", "0.5", 15, True, False),
+    ("read (`GET /me`)", "0", "1.5", "0.5", 15, True, False),
+    ("list five sessions", "0", "7.5", "0.5", 15, True, False),
+    ("sign out", "4", "2.5", "0.5", 15, True, True),
+    ("end another session", "6", "3.5", "0.5", 15, True, True),
+    ("change the name", "1", "2.5", "0.5", 15, True, True),
+    ("change the password, one other session", "9", "2.5", "1.73", 95, True, True),
+    ("forget the password", "4", "3.5", "1.73", 15, True, True),
+    ("reset the password, one session", "6", "2.5", "1.73", 60, True, True),
+    ("verify an address", "1", "1.5", "0.5", 15, True, True),
+    ("ask for that mail again", "4", "3.5", "0.5", 15, True, True),
+    ("change the address", "6", "3.5", "0.5", 15, True, True),
+    ("confirm the new one", "6", "1.5", "0.5", 15, True, True),
+    # The commit, the one before, the vault; and for a mail the user as of then, from ten commits.
+    ("commits that call for no mail, where mail is on", "0", "3", "0.5", 20, False, False),
+    ("a mail", "2", "4", "0.5", 100, False, False),
+]
+
+
+def dollars(amount):
+    return amount.quantize(Decimal("0.01"), ROUND_HALF_UP)
+
+
+def table_of_costs():
+    """What a million of each operation costs, in dollars, by the prices that infra/README.md names."""
+    written, read, run, invoked, asked = map(Decimal, ("0.625", "0.125", "13.3334", "0.20", "2"))
+
+    def function(memory, milliseconds):
+        return dollars(Decimal(memory) * milliseconds / 1000 * run + invoked)
+    projection = dollars(written + Decimal("1.5") * read) + function("0.5", 20)
+    rows = ["| a million of | writes | reads | function | API, logs | projection | sum |", "|---|---|---|---|---|---|---|"]
+    for name, writes, reads, memory, milliseconds, request, appends in OPERATIONS:
+        parts = [dollars(Decimal(writes) * written), dollars(Decimal(reads) * read), function(memory, milliseconds),
+                 asked * request, projection * appends]
+        units = [f"{count} → ${cost}" if count != "0" else "–" for count, cost in zip((writes, reads), parts)]
+        more = ", and SES's $100" if name == "a mail" else ""
+        rows.append(f"| {name} | {units[0]} | {units[1]} | {memory} GB × {milliseconds} ms → ${parts[2]} | "
+                    f"{'$2' if request else '–'} | {f'${projection}' if appends else '–'} | ${dollars(sum(parts))}{more} |")
+    return "\n".join(rows)
+
+
 def tables():
     """Every table of infra/README.md that is made from something else, by what it is."""
     return {
         "the matrix": table_of_grants(),
         "the table of parameters": table_of_parameters(source("template.yaml")),
         "the table of the edge's parameters": table_of_parameters(source("edge.yaml")),
+        "the table of costs": table_of_costs(),
     }
 
 
