@@ -578,12 +578,12 @@ def policy_of_everything(t):
 PLANTED = {
     "cfn-lint": [misspelt_setting, misspelt_reference, unknown_state],
     "rules": [
+        log_of_the_gateway_in_too_many_quotes, written_before_it_can_be_read, identifiers_restored_alone,
         missing_grant, grant_too_many, log_written_by_the_projector, log_scanned_by_the_api, key_too_many, any_parameter,
         wrong_filter, lost_filter, no_failure_queue, queue_not_granted, unbounded_retries, retries_without_end,
         unbounded_age, no_partial_failures, starts_at_the_end, open_route, no_preflight, clients_of_no_name,
         parameter_read_otherwise, hash_in_the_wrong_function,
-        logs_kept_for_ever, log_of_the_gateway_in_too_many_quotes, written_before_it_can_be_read,
-        identifiers_restored_alone, finding_that_nobody_watches, misspelt_state,
+        logs_kept_for_ever, finding_that_nobody_watches, misspelt_state,
     ],
     "checkov": [no_access_log, policy_of_everything],
 }
