@@ -63,7 +63,8 @@ pub enum Command {
 /// What can be done with service keys.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Make every key of a stack, once, in the Parameter Store. What is there already stays as it is.
+    /// Make every key of a stack, once, in the Parameter Store. What is there already stays as it is, but for public keys
+    /// that are not those of the keys that sign: they are put right.
     Make(MakeKeysArgs),
     /// List the keys of every ring, with what they do and since when.
     List(ListKeysArgs),
