@@ -15,13 +15,13 @@ import zipfile
 from secrets import token_hex
 
 from botocore.exceptions import ClientError
-from deploy_story import part_of, story, verified
-from emulator import WORK, Account, Api, at_an_address, check, emulator, say, until
+from deploy_story import PASSWORD, part_of, somebody, story, verified
+from emulator import WORK, Account, Api, at_an_address, check, emulator, say, smtp_server, until
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STACK = "accounts"
 BINARIES = ["command-api", "authorizer", "projector", "replayer", "mailer"]
-CLIENTS = f"/annals/{STACK}/clients"
+CLIENTS, SMTP = f"/annals/{STACK}/clients", f"/annals/{STACK}/smtp"
 MAIL = {"MailFrom": "accounts@example.com", "Links": "https://app.example.com/account"}
 TABLES = {"events": ["user", "item"], "identifiers": ["identifier"], "views": ["user"], "sessions": ["user", "item"]}
 
@@ -136,31 +136,59 @@ def settings(account, told):
               (done.returncode, said))
 
 
+def signing(account, annals):
+    """The signing keys by their ids, and what each does."""
+    listed = json.loads(account.run(annals, "keys", "list", "--stack", STACK, "--json"))
+    return {key["id"]: key["state"] for key in listed["keys"] if key["ring"] == "signing"}
+
+
 def rotated(account, annals):
-    """Another key to sign with is published ahead of its use. The ids of the two."""
-    def ring():
-        listed = json.loads(account.run(annals, "keys", "list", "--stack", STACK, "--json"))
-        return {key["state"]: key["id"] for key in listed["keys"] if key["ring"] == "signing"}
-    before = ring()
-    check("annals keys list: one signing key", list(before) == ["current"], before)
+    """Another key to sign with, ahead of its use. Both, by their ids."""
+    before = signing(account, annals)
+    check("annals keys list: one signing key", list(before.values()) == ["current"], before)
     account.run(annals, "keys", "rotate", "signing", "--stack", STACK)
-    after = ring()
-    check("annals keys rotate signing: the next key is published, and the current one stays it",
-          after.keys() == {"current", "next"} and after["current"] == before["current"], after)
+    after = signing(account, annals)
+    check("annals keys rotate signing: the next key is there, and the current one stays it",
+          sorted(after.values()) == ["current", "next"] and before.items() <= after.items(), after)
     again = account.tries(annals, "keys", "rotate", "signing", "--stack", STACK)
-    check("one next key at a time: a second rotation is refused", not again and ring() == after)
+    check("one next key at a time: a second rotation is refused", not again and signing(account, annals) == after)
     return after
 
 
 def goes_on(api, ring, session):
-    """Functions that have read the keys since."""
+    """Functions that have read the keys since publish them all, and what the first one signed stays good."""
+    current = next(key for key, state in ring.items() if state == "current")
     kids = {key["kid"] for key in api("GET", "/.well-known/jwks.json", expect=200).json["keys"]}
-    check("/.well-known/jwks.json has both signing keys", kids == set(ring.values()), kids)
+    check(f"/.well-known/jwks.json has the {len(ring)} signing keys", kids == ring.keys(), kids)
     api("GET", "/me", token=session["access_token"], expect=200)
     renewed = api("POST", "/token/refresh", {"refresh_token": session["refresh_token"]}, expect=200).json
-    api("GET", "/me", token=renewed["access_token"], expect=200)
-    signed = {part_of(token, 0)["kid"] for token in (session["access_token"], renewed["access_token"])}
-    check("a session of before goes on, and the current key signs for it", signed == {ring["current"]}, signed)
+    signed = part_of(renewed["access_token"], 0)["kid"]
+    check("a session of before goes on, and the current key signs for it", signed == current, (signed, ring))
+    return renewed
+
+
+def rotated_now(account, annals, ring):
+    """In an emergency: another key that signs at once. All of them, by their ids."""
+    account.run(annals, "keys", "rotate", "signing", "--now", "--stack", STACK)
+    after = signing(account, annals)
+    new = {key: state for key, state in after.items() if key not in ring}
+    check("annals keys rotate signing --now: the new key is the current one, the others are former ones",
+          list(new.values()) == ["current"] and all(after[key] == "former" for key in ring), after)
+    return after
+
+
+def judged_by_the_new_key(api, session):
+    """The authorizer does not know the key yet. It looks for one that it does not know, once a minute at most."""
+    tokens = session
+
+    def judged():
+        nonlocal tokens
+        # Another token each time: the gateway remembers what it heard of one.
+        tokens = api("POST", "/token/refresh", {"refresh_token": tokens["refresh_token"]}, expect=200).json
+        return api("GET", "/me", token=tokens["access_token"]).status == 200
+    begun = time.monotonic()
+    until("the authorizer has read the keys again", judged, 75)
+    say(f"the authorizer lets through what the new key signed, after {time.monotonic() - begun:.0f} s")
 
 
 def rights(account, outputs):
@@ -184,9 +212,10 @@ def rights(account, outputs):
                 is_granted = (table, action.partition(",")[0]) in granted
                 tried(f"{function}: {action} on {table}", call, is_granted)
                 may[is_granted] += 1
-        clients = "${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter${Clients}"
         readable = {f"/annals/{STACK}/keys/{key}": key in row["keys"] for key in keys}
-        readable[CLIENTS] = f"arn:{clients}" in row["others"]
+        for parameter, name in (("Clients", CLIENTS), ("SmtpUrl", SMTP)):
+            arn = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter${" + parameter + "}"
+            readable[name] = arn in row["others"]
         for name, is_granted in readable.items():
             tried(f"{function}: reads {name}", lambda: ssm.get_parameter(Name=name, WithDecryption=True), is_granted)
             may[is_granted] += 1
@@ -275,20 +304,44 @@ def main():
             past = api("GET", "/health")
             check("what comes past the edge is refused", past.status == 403, past.text)
             api.edge = {"X-Annals-Origin": parameters["EdgeSecret"], "CloudFront-Viewer-Address": "192.0.2.7:4711"}
-            goes_on(api, ring, session)
+            session = goes_on(api, ring, session)
             address, password = verified(account, api, secrets)
             with at_an_address(api) as url:
                 say("annals smoke: " + indented(account.run(
                     annals, "smoke", "--url", url, "--email", address, ANNALS_SMOKE_PASSWORD=password)))
 
+            ring = rotated_now(account, annals, ring)
+            with smtp_server("annals", token_hex(16)) as (server, letters):
+                parameters |= server_of_our_own(account, server)
+                deploy(account, parameters)
+                check("the edge's former secret is refused", api("GET", "/health").status == 403)
+                api.edge["X-Annals-Origin"] = parameters["EdgeSecret"]
+                session = goes_on(api, ring, session)
+                posted(api, letters)
             until("the projector is through", lambda: account.tries(annals, "verify", "--stack", STACK))
             say("annals verify: " + account.run(annals, "verify", "--stack", STACK).strip())
             rights(account, outputs)
             retried(account)
             rebuilt(account, outputs, user)
+            judged_by_the_new_key(api, session)
         except (SystemExit, Exception):
             print((WORK / "emulator.log").read_text()[-6000:], file=sys.stderr)
             raise
+
+
+def server_of_our_own(account, server):
+    """What the third deployment is told: another secret of the edge's, and where mails go."""
+    account.client("ssm").put_parameter(Name=SMTP, Type="SecureString", Value=server)
+    return {"EdgeSecret": token_hex(32), "SmtpUrl": SMTP}
+
+
+def posted(api, letters):
+    """Mails go to that server now, with the password that the parameter holds."""
+    address = somebody()
+    api("POST", "/register", {"email": address, "password": PASSWORD}, expect=202)
+    (letter,) = until("the server has taken a mail", lambda: letters)
+    check("the mailer gives mails to the server that SmtpUrl names",
+          (letter["To"], letter["From"]) == ([address], MAIL["MailFrom"]), letter)
 
 
 def indented(text):

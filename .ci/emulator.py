@@ -1,6 +1,9 @@
 """The emulator of AWS that .ci/deploy.py deploys to: the account's operator there, and the API as clients see it."""
 
+import base64
 import contextlib
+import email
+import email.policy
 import http.client
 import http.server
 import json
@@ -8,6 +11,7 @@ import os
 import pathlib
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -185,5 +189,49 @@ def at_an_address(api):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+@contextlib.contextmanager
+def smtp_server(user, password):
+    """A mail server of one's own: its URL, and what it takes from this user."""
+    taken = []
+
+    class Conversation(socketserver.StreamRequestHandler):
+        def handle(self):
+            self.reply("220 here")
+            known, to = False, []
+            while line := self.rfile.readline().decode().strip():
+                verb = line.upper()
+                if verb.startswith("EHLO"):
+                    self.reply("250-here\r\n250 AUTH PLAIN")
+                elif verb.startswith("AUTH PLAIN "):
+                    known = base64.b64decode(line[11:]).decode().split("\0")[1:] == [user, password]
+                    self.reply("235 known" if known else "535 unknown")
+                elif verb.startswith("RCPT TO:") and known:
+                    to.append(line[8:].strip("<> "))
+                    self.reply("250 noted")
+                elif verb == "DATA" and known:
+                    self.reply("354 go on")
+                    lines = []
+                    while (text := self.rfile.readline()) != b".\r\n":
+                        lines.append(text.removeprefix(b"."))
+                    letter = email.message_from_bytes(b"".join(lines), policy=email.policy.default)
+                    taken.append({"To": to, "From": letter["From"], "Subject": letter["Subject"]})
+                    self.reply("250 taken")
+                elif verb == "QUIT":
+                    self.reply("221 bye")
+                    return
+                else:
+                    self.reply("250 noted" if known else "530 who are you")
+
+        def reply(self, text):
+            self.wfile.write(text.encode() + b"\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Conversation) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"smtp://{user}:{password}@127.0.0.1:{server.server_address[1]}", taken
         finally:
             server.shutdown()
