@@ -15,6 +15,7 @@ import zipfile
 from secrets import token_hex
 
 from botocore.exceptions import ClientError
+from deploy_restore import restored
 from deploy_story import PASSWORD, part_of, somebody, story, verified
 from emulator import WORK, Account, Api, at_an_address, check, emulator, say, smtp_server, until
 
@@ -324,6 +325,10 @@ def main():
             retried(account)
             rebuilt(account, outputs, user)
             judged_by_the_new_key(api, session)
+
+            def changed(changes):
+                return deploy(account, parameters | changes)
+            restored(account, annals, STACK, api, outputs, changed, address, password)
         except (SystemExit, Exception):
             print((WORK / "emulator.log").read_text()[-6000:], file=sys.stderr)
             raise
