@@ -3,6 +3,7 @@
 What the emulator leaves out is listed in infra/README.md. It does check signatures and rights, so that every call that a
 function makes in this story is one that its role allows, and what no role should allow is tried here and denied."""
 
+import functools
 import json
 import os
 import pathlib
@@ -16,13 +17,14 @@ from secrets import token_hex
 
 from botocore.exceptions import ClientError
 from deploy_restore import restored
-from deploy_story import PASSWORD, part_of, somebody, story, verified
+from deploy_story import PASSWORD, new_session, part_of, somebody, story, verified
 from emulator import WORK, Account, Api, at_an_address, check, emulator, say, smtp_server, until
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STACK = "accounts"
 BINARIES = ["command-api", "authorizer", "projector", "replayer", "mailer"]
 CLIENTS, SMTP = f"/annals/{STACK}/clients", f"/annals/{STACK}/smtp"
+ISSUER = "https://accounts.example.com"
 MAIL = {"MailFrom": "accounts@example.com", "Links": "https://app.example.com/account"}
 TABLES = {"events": ["user", "item"], "identifiers": ["identifier"], "views": ["user"], "sessions": ["user", "item"]}
 
@@ -313,8 +315,10 @@ def main():
 
             ring = rotated_now(account, annals, ring)
             with smtp_server("annals", token_hex(16)) as (server, letters):
-                parameters |= server_of_our_own(account, server)
+                parameters = server_of_our_own(account, server)
                 deploy(account, parameters)
+                is_told = told_to(account, "api")
+                check("what is not said again stays", is_told["ANNALS_VERIFICATION"] == "required", is_told)
                 check("the edge's former secret is refused", api("GET", "/health").status == 403)
                 api.edge["X-Annals-Origin"] = parameters["EdgeSecret"]
                 session = goes_on(api, ring, session)
@@ -325,10 +329,9 @@ def main():
             retried(account)
             rebuilt(account, outputs, user)
             judged_by_the_new_key(api, session)
-
-            def changed(changes):
-                return deploy(account, parameters | changes)
-            restored(account, annals, STACK, api, outputs, changed, address, password)
+            restored(account, annals, STACK, api, outputs, functools.partial(deploy, account), address, password)
+            renamed(account, api, address, password)
+            unguarded(account, api)
         except (SystemExit, Exception):
             print((WORK / "emulator.log").read_text()[-6000:], file=sys.stderr)
             raise
@@ -347,6 +350,29 @@ def posted(api, letters):
     (letter,) = until("the server has taken a mail", lambda: letters)
     check("the mailer gives mails to the server that SmtpUrl names",
           (letter["To"], letter["From"]) == ([address], MAIL["MailFrom"]), letter)
+
+
+def renamed(account, api, address, password):
+    """Another URL of the service: whatever names the former one is worth nothing, and those who sign and who look agree."""
+    before = api("POST", "/login", new_session(address, password), expect=200).json
+    outputs = deploy(account, {"Issuer": ISSUER})
+    check("Issuer: a token of before gets the gateway's bare 403", api("GET", "/me", token=before["access_token"]).status == 403)
+    after = api("POST", "/login", new_session(address, password), expect=200).json
+    api("GET", "/me", token=after["access_token"], expect=200)
+    named = [outputs["Url"], part_of(after["access_token"], 1)["iss"],
+             api("GET", "/.well-known/oauth-authorization-server", expect=200).json["issuer"],
+             account.deployment(STACK)["issuer"]]
+    check("and the new one stands in tokens that are good, in the metadata, and in what `annals --stack` reads",
+          named == [ISSUER] * 4, named)
+
+
+def unguarded(account, api):
+    """Without the authorizer, command-api alone refuses."""
+    deploy(account, {"Authorizer": "off"})
+    for token in (None, "nonsense"):
+        refused = api("GET", "/me", token=token)
+        check("Authorizer=off: GET /me without a good token: 401 of command-api",
+              refused.status == 401 and refused.getheader("WWW-Authenticate", "").startswith("Bearer"), refused.text)
 
 
 def indented(text):

@@ -118,6 +118,10 @@ class Account:
     def aws(self, *arguments):
         return self.run(TOOLS / "aws", *arguments)
 
+    def deployment(self, stack):
+        """What the stack says of itself to the operator's program."""
+        return json.loads(self.client("ssm").get_parameter(Name=f"/annals/{stack}/deployment")["Parameter"]["Value"])
+
     def mails(self, address):
         """What the emulator's SES was given for this address, the oldest first."""
         with urllib.request.urlopen(f"{self.url}/_ministack/ses/messages", timeout=10) as answer:
