@@ -234,8 +234,9 @@ def calls(dynamodb, table, attributes):
     return {
         "GetItem": lambda: dynamodb.get_item(TableName=table, Key=key),
         "BatchGetItem": lambda: dynamodb.batch_get_item(RequestItems={table: {"Keys": [key]}}),
-        "Query": lambda: dynamodb.query(TableName=table, KeyConditionExpression="#k = :k",
-                                        ExpressionAttributeNames={"#k": hash_key}, ExpressionAttributeValues={":k": {"S": "nobody"}}),
+        "Query": lambda: dynamodb.query(
+            TableName=table, KeyConditionExpression="#k = :k", ExpressionAttributeNames={"#k": hash_key},
+            ExpressionAttributeValues={":k": {"S": "nobody"}}),
         "Scan": lambda: dynamodb.scan(TableName=table, Limit=1),
         "PutItem": lambda: dynamodb.put_item(TableName=table, Item=key, **there),
         "UpdateItem": lambda: dynamodb.update_item(TableName=table, Key=key, **there),
@@ -255,7 +256,7 @@ def tried(what, call, is_granted):
     except ClientError as error:
         code = error.response["Error"]["Code"]
     is_denied = code in ("AccessDeniedException", "AccessDenied")
-    if is_denied == is_granted or code not in ("done", "AccessDeniedException", "AccessDenied", "ConditionalCheckFailedException"):
+    if is_denied == is_granted or not (is_denied or code in ("done", "ConditionalCheckFailedException")):
         raise SystemExit(f"error: {what}, which is{'' if is_granted else ' not'} granted: {code}")
 
 

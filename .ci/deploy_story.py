@@ -122,7 +122,8 @@ def verified(account, api, secrets):
     api("POST", "/email/verify", {"token": token}, expect=204)
     mine = api("POST", "/login", new_session(address, PASSWORD), expect=200).json
     me = api("GET", "/me", token=mine["access_token"], expect=200).json
-    check("POST /email/verify: 204, but 400 with a token of one's own making; then POST /login: 200", me["email_verified"] is True, me)
+    check("POST /email/verify: 204, but 400 with a token of one's own making; then POST /login: 200",
+          me["email_verified"] is True, me)
     known = api("POST", "/register", dict(new, password=PASSWORD[::-1]), expect=202)
     check("POST /register of an address that is known: 202, byte for byte the same", known.text == unknown.text,
           (known.text, unknown.text))
