@@ -3,130 +3,30 @@
 What the emulator leaves out is listed in infra/README.md. It does check signatures and rights, so that every call that a
 function makes in this story is one that its role allows, and what no role should allow is tried here and denied."""
 
-import base64
-import contextlib
-import http.client
-import http.server
+import functools
 import json
 import os
 import pathlib
 import platform
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-import urllib.request
-import uuid
 import zipfile
+from secrets import token_hex
 
-import boto3
 from botocore.exceptions import ClientError
+from deploy_restore import restored
+from deploy_story import PASSWORD, new_session, part_of, somebody, story, verified
+from emulator import WORK, Account, Api, at_an_address, check, emulator, say, smtp_server, until
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TOOLS = pathlib.Path(os.environ["TOOLS"])
-WORK = pathlib.Path(sys.argv[1])
 STACK = "accounts"
-FUNCTIONS = ["command-api", "authorizer", "projector", "replayer", "mailer"]
-PASSWORD = "an unusual phrase 7421"
-GATEWAY_401 = {"message": "Unauthorized"}
-
-
-def say(text):
-    print(f"  {text}", flush=True)
-
-
-def check(what, holds, seen=None):
-    if not holds:
-        raise SystemExit(f"error: not so: {what}" + (f"; seen: {seen!r}" if seen is not None else ""))
-    say(what)
-
-
-def until(what, look, seconds=60):
-    """The first true answer of `look`."""
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        if answer := look():
-            return answer
-        time.sleep(0.2)
-    raise SystemExit(f"error: not within {seconds} s: {what}")
-
-
-# ------------------------------------------------------------------------------------------------ the emulator
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-@contextlib.contextmanager
-def emulator():
-    """Its port, while it runs. Functions inherit its environment, so it has next to none."""
-    port = free_port()
-    home = WORK / "home"
-    home.mkdir()
-    environment = {
-        "PATH": f"{TOOLS}:/usr/bin:/bin", "HOME": str(home), "TMPDIR": str(home), "AUTH": "true",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1",
-        "IOT_MTLS_ENABLED": "0", "S3_DATA_DIR": str(home / "s3"), "STATE_DIR": str(home / "state"),
-    }
-    with (WORK / "emulator.log").open("w") as log:
-        # Its functions end with it: all are of one group.
-        running = subprocess.Popen([TOOLS / "ministack"], env=environment, cwd=home, stdout=log, stderr=log,
-                                   start_new_session=True)
-        try:
-            def ready():
-                if running.poll() is not None:
-                    raise SystemExit("error: the emulator ended: " + (WORK / "emulator.log").read_text()[-2000:])
-                try:
-                    return urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=2).status == 200
-                except OSError:
-                    return False
-            until("the emulator answers", ready)
-            yield port
-        finally:
-            os.killpg(running.pid, signal.SIGTERM)
-            try:
-                running.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(running.pid, signal.SIGKILL)
-                running.wait()
-
-
-class Account:
-    """The operator, by the account's own credentials."""
-
-    def __init__(self, port):
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
-        self.environment = {
-            "PATH": os.environ["PATH"], "HOME": str(WORK / "home"), "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
-        }
-
-    def client(self, service, credentials=None):
-        credentials = credentials or {"AccessKeyId": "test", "SecretAccessKey": "test"}
-        return boto3.client(
-            service, endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=credentials["AccessKeyId"],
-            aws_secret_access_key=credentials["SecretAccessKey"], aws_session_token=credentials.get("SessionToken"))
-
-    def run(self, *command):
-        done = subprocess.run([str(part) for part in command], env=self.environment, cwd=WORK, capture_output=True,
-                              text=True, check=False)
-        if done.returncode != 0:
-            raise SystemExit(f"error: {' '.join(map(str, command))}: {done.returncode}\n{done.stdout}{done.stderr}")
-        return done.stdout
-
-    def tries(self, *command):
-        return subprocess.run([str(part) for part in command], env=self.environment, cwd=WORK, capture_output=True,
-                              check=False).returncode == 0
-
-    def aws(self, *arguments):
-        return self.run(TOOLS / "aws", *arguments)
+BINARIES = ["command-api", "authorizer", "projector", "replayer", "mailer"]
+CLIENTS, SMTP = f"/annals/{STACK}/clients", f"/annals/{STACK}/smtp"
+ISSUER = "https://accounts.example.com"
+MAIL = {"MailFrom": "accounts@example.com", "Links": "https://app.example.com/account"}
+TABLES = {"events": ["user", "item"], "identifiers": ["identifier"], "views": ["user"], "sessions": ["user", "item"]}
 
 
 # ------------------------------------------------------------------------------------------------ the deployment
@@ -134,36 +34,44 @@ class Account:
 def for_the_emulator(template):
     """Where AWS looks at each name that GetParameters names, the emulator looks for a right on all parameters; only of
     GetParameter, which none of ours uses, it asks for the one parameter's. So its copy of the template grants the first, and the
-    second on exactly the parameters that ours names: `roles` tries these. Nor does it know whom a mail is from."""
-    keys = "              - Sid: Keys\n                Effect: Allow\n                Action: [ssm:GetParameters]\n"
+    second on exactly the parameters that ours names: `rights` tries these. Nor does it know whom a mail is from."""
+    keys = "              - Sid: Keys\n"
     any_names = '              - { Sid: Any, Effect: Allow, Action: [ssm:GetParameters], Resource: "*" }\n'
-    if template.count(keys) != 6:
-        raise SystemExit("error: the statements about keys are not where they were")
-    template = template.replace(keys, any_names + keys.replace("GetParameters", "GetParameter"))
+    reads = "Action: [ssm:GetParameters]\n"
+    # Six functions read keys, two the clients, and one the address of an SMTP server.
+    if (template.count(keys), template.count(reads)) != (6, 9):
+        raise SystemExit("error: the statements about parameters are not where they were")
+    template = template.replace(reads, reads.replace("GetParameters", "GetParameter")).replace(keys, any_names + keys)
     begins = template.index("                  Resource: !Sub arn:${AWS::Partition}:ses:")
     ends = template.index("                - !Ref AWS::NoValue", begins)
     return template[:begins] + '                  Resource: "*"\n' + template[ends:]
 
 
-def deploy(account, parameters):
-    """What `sam deploy` does: zips and the tables' template into a bucket, and the rest to CloudFormation."""
-    account.client("sesv2").create_email_identity(EmailIdentity=parameters["MailFrom"])
+def package(account):
+    """What `sam deploy` does first: zips and the tables' template into a bucket."""
     account.client("s3").create_bucket(Bucket="artifacts")
-    (WORK / "infra").mkdir(exist_ok=True)
+    (WORK / "infra").mkdir()
     shutil.copy(ROOT / "infra/tables.json", WORK / "infra")
     (WORK / "infra/template.yaml").write_text(for_the_emulator((ROOT / "infra/template.yaml").read_text()))
-    for function in FUNCTIONS:
+    for function in BINARIES:
         folder = WORK / "target/lambda" / function
-        folder.mkdir(parents=True, exist_ok=True)
-        binary = os.environ[f"ANNALS_{function.upper().replace('-', '_')}_BIN"]
+        folder.mkdir(parents=True)
         bootstrap = zipfile.ZipInfo("bootstrap")
         bootstrap.external_attr = 0o755 << 16
         bootstrap.compress_type = zipfile.ZIP_DEFLATED
         with zipfile.ZipFile(folder / "bootstrap.zip", "w") as archive:
-            archive.writestr(bootstrap, pathlib.Path(binary).read_bytes())
+            archive.writestr(bootstrap, binary(function).read_bytes())
         say(f"{function}: {(folder / 'bootstrap.zip').stat().st_size / 1e6:.2f} MB zipped")
     account.aws("cloudformation", "package", "--template-file", WORK / "infra/template.yaml", "--s3-bucket", "artifacts",
                 "--output-template-file", WORK / "packaged.yaml")
+
+
+def binary(function):
+    return pathlib.Path(os.environ[f"ANNALS_{function.upper().replace('-', '_')}_BIN"])
+
+
+def deploy(account, parameters):
+    """And then: the rest to CloudFormation. Parameters that are not named stay as they are. The outputs."""
     begun = time.monotonic()
     account.aws("cloudformation", "deploy", "--template-file", WORK / "packaged.yaml", "--stack-name", STACK,
                 "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--s3-bucket", "artifacts",
@@ -174,212 +82,182 @@ def deploy(account, parameters):
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
-class Api:
-    """The API as its clients see it."""
+def made_keys(account, annals):
+    """The service keys, made once."""
+    ssm = account.client("ssm")
 
-    def __init__(self, port, host):
-        self.port = port
-        # By its host, the emulator takes /login and others for its own.
-        self.base = f"/_aws/execute-api/{host.split('.')[0]}/$default"
-
-    def __call__(self, method, path, body=None, token=None, expect=None, form=None, headers=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        sent = dict(headers or {})
-        if token is not None:
-            sent["Authorization"] = f"Bearer {token}"
-        content = None
-        if form is not None:
-            sent["Content-Type"], content = "application/x-www-form-urlencoded", form
-        elif body is not None:
-            sent["Content-Type"], content = "application/json", json.dumps(body)
-        connection.request(method, self.base + path, content, sent)
-        answer = connection.getresponse()
-        text = answer.read().decode()
-        answer.text, answer.json = text, (json.loads(text) if text.startswith(("{", "[")) else None)
-        connection.close()
-        if expect is not None and answer.status != expect:
-            raise SystemExit(f"error: {method} {path}: {answer.status} instead of {expect}: {text}")
-        return answer
+    def wrapping():
+        return ssm.get_parameter(Name=f"/annals/{STACK}/keys/wrapping", WithDecryption=True)["Parameter"]
+    account.run(annals, "keys", "make", "--stack", STACK)
+    made = wrapping()
+    check("annals keys make: the keys are in the Parameter Store, as SecureStrings", made["Type"] == "SecureString", made["Type"])
+    account.run(annals, "keys", "make", "--stack", STACK)
+    check("made once: a second call changes nothing", wrapping()["Value"] == made["Value"])
 
 
-@contextlib.contextmanager
-def at_an_address(api):
-    """The API at an address without a path, as it has on AWS; the address."""
-    class Through(http.server.BaseHTTPRequestHandler):
-        def pass_on(self):
-            length = int(self.headers.get("Content-Length", 0))
-            connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=60)
-            kept = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-            connection.request(self.command, api.base + self.path, self.rfile.read(length), kept)
-            answer = connection.getresponse()
-            body = answer.read()
-            self.send_response(answer.status)
-            for name, value in answer.getheaders():
-                if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST = do_DELETE = do_PATCH = pass_on
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Through) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
+def set_up(account, annals):
+    """What the second deployment is told, most of it otherwise than by default; what these settings are to the functions; the
+    secrets of clients, and of the edge."""
+    secrets, clients = {}, []
+    for name, may in (("gateway", ["introspect"]), ("shop", ["refresh", "revoke"])):
+        made = json.loads(account.run(annals, "clients", "secret", "--json"))
+        secrets[name] = made["secret"]
+        clients.append({"id": name, "secret_sha256": [made["secret_sha256"]], "may": may})
+    account.client("ssm").put_parameter(Name=CLIENTS, Type="SecureString", Value=json.dumps(clients))
+    parameters = {"Verification": "required", "Clients": CLIENTS, "EdgeSecret": token_hex(32), "Argon2": "m=19456,t=3,p=1"}
+    told = {"ANNALS_VERIFICATION": "required", "ANNALS_CLIENTS": CLIENTS, "ANNALS_ORIGIN_SECRET": parameters["EdgeSecret"],
+            "ANNALS_ARGON2": parameters["Argon2"]}
+    return parameters, told, secrets
 
 
-def denied(what, call):
-    try:
-        call()
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        check(f"denied: {what}", code in ("AccessDeniedException", "AccessDenied"), code)
-    else:
-        raise SystemExit(f"error: allowed: {what}")
+def told_to(account, function):
+    """The settings of a function, as they are deployed."""
+    of_function = account.client("lambda").get_function_configuration(FunctionName=f"{STACK}-{function}")
+    return of_function["Environment"]["Variables"]
 
 
-# ------------------------------------------------------------------------------------------------ the story
+def settings(account, told):
+    """The settings have come to where they are read. No function starts with one that it does not know."""
+    for function in ("sign-in", "api"):
+        is_told = told_to(account, function)
+        check(f"{function} is told {', '.join(sorted(told))}", told.items() <= is_told.items(), is_told)
+    is_told = told_to(account, "mailer")
+    check("mailer is told the sender and the links",
+          (is_told["ANNALS_MAIL_FROM"], is_told["ANNALS_LINKS"]) == (MAIL["MailFrom"], MAIL["Links"]), is_told)
 
-def story(account, api, outputs):
-    document = api("GET", "/openapi.json", expect=200).json
-    keys = api("GET", "/.well-known/jwks.json", expect=200).json["keys"]
-    check(f"open to all: /openapi.json and /.well-known/jwks.json, {len(keys)} key(s)", len(keys) >= 1)
-
-    address = f"story-{uuid.uuid4().hex[:12]}@example.com"
-    registered = api("POST", "/register", {"email": address, "password": PASSWORD, "name": "Story"}, expect=201).json
-    user = registered["user_id"]
-    say("POST /register: 201")
-    dynamodb = account.client("dynamodb")
-
-    def view():
-        found = dynamodb.get_item(TableName=outputs["ViewsTable"], Key={"user": {"S": user}}).get("Item")
-        return found if found and int(found["version"]["N"]) >= 1 else None
-    until("the projector has put the view", view)
-    say("the stream woke the projector, and the view is there")
-    items = dynamodb.query(TableName=outputs["EventsTable"], KeyConditionExpression="#u = :u",
-                           ExpressionAttributeNames={"#u": "user"}, ExpressionAttributeValues={":u": {"S": user}})["Items"]
-    check("the log holds one commit and the vault", [i["item"]["S"] for i in items] == ["commit-0000000001", "vault"], items)
-    check("no address lies in the log", address not in json.dumps(items, default=str))
-
-    def mail():
-        sent = urllib.request.urlopen(f"{account.url}/_ministack/ses/messages", timeout=10).read().decode()
-        return sent if address in sent else None
-    check("the mailer has sent the mail that the registration calls for", until("a mail is sent", mail))
-
-    wrong = api("POST", "/login", {"email": address, "password": PASSWORD + "!"}, expect=401)
-    check("a wrong password: 401 of command-api", wrong.json["status"] == 401)
-    first = api("POST", "/login", {"email": address, "password": PASSWORD}, expect=200).json
-    me = api("GET", "/me", token=first["access_token"], expect=200)
-    check("POST /login: 200; GET /me: 200, with the address", me.json["email"] == address)
-
-    missing = api("GET", "/me", expect=401)
-    check("no token: 401 of the gateway itself", missing.json == GATEWAY_401, missing.text)
-    for name, token in forgeries(first["access_token"]).items():
-        answer = api("GET", "/me", token=token)
-        check(f"{name}: the gateway's bare 403", answer.status == 403 and "type" not in (answer.json or {}), answer.text)
-    guarded = 0
-    for path, operations in document["paths"].items():
-        for method, operation in operations.items():
-            if operation.get("security") and any("bearer" in str(way).lower() for way in operation["security"]):
-                concrete = path.replace("{", "").replace("}", "")
-                answer = api(method.upper(), concrete, {} if method in ("post", "patch") else None)
-                if answer.status != 401 or answer.json != GATEWAY_401:
-                    raise SystemExit(f"error: {method} {path} without a token gets past the gateway: {answer.text}")
-                guarded += 1
-    check(f"no token: all {guarded} guarded operations of the document are closed", guarded >= 5)
-
-    renewed = api("POST", "/token/refresh", {"refresh_token": first["refresh_token"]}, expect=200).json
-    check("POST /token/refresh: 200, another refresh token", renewed["refresh_token"] != first["refresh_token"])
-    changed = api("POST", "/me/password", {"current_password": PASSWORD, "new_password": PASSWORD[::-1] + " Zq"},
-                  token=renewed["access_token"])
-    check("POST /me/password: 204", changed.status == 204, changed.text)
-    api("POST", "/logout", token=renewed["access_token"], expect=204)
-    after = api("GET", "/me", token=renewed["access_token"])
-    check("POST /logout: 204; then GET /me: 401 of command-api", after.status == 401 and after.json["status"] == 401, after.text)
-    return user, address
+    wrong = f"/annals/{STACK}/wrong"
+    account.client("ssm").put_parameter(Name=wrong, Type="SecureString", Value='[{"id": "gateway"}]')
+    for change in ({"ANNALS_CLIENTS": wrong}, {"ANNALS_CLIENTS": f"/annals/{STACK}/missing"}, {"ANNALS_VERIFICATION": "yes"},
+                   {"ANNALS_CLIENT": CLIENTS}):
+        done = subprocess.run([binary("command-api")], env=account.environment | told_to(account, "api") | change,
+                              cwd=WORK, capture_output=True, text=True, check=False, timeout=60)
+        said = [json.loads(line) for line in done.stderr.splitlines()]
+        last = said[-1] if said else {"error": "nothing"}
+        (name, value), = change.items()
+        check(f"with {name}={value} command-api does not start: {last['error']}",
+              done.returncode != 0 and last["message"] == "the function does not run" and name in last["error"],
+              (done.returncode, said))
 
 
-def forgeries(token):
-    """What an attacker could make of a token."""
-    head, body, signature = token.split(".")
-
-    def part(**changes):
-        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-        return base64.urlsafe_b64encode(json.dumps(claims | changes).encode()).decode().rstrip("=")
-    none = base64.urlsafe_b64encode(b'{"alg":"none","typ":"at+jwt"}').decode().rstrip("=")
-    return {
-        "a token with another subject": f"{head}.{part(sub=str(uuid.uuid4()))}.{signature}",
-        "a token that names no algorithm": f"{none}.{body}.",
-        "no token at all behind Bearer": "nonsense",
-    }
+def signing(account, annals):
+    """The signing keys by their ids, and what each does."""
+    listed = json.loads(account.run(annals, "keys", "list", "--stack", STACK, "--json"))
+    return {key["id"]: key["state"] for key in listed["keys"] if key["ring"] == "signing"}
 
 
-def roles(account, outputs, user):
-    """With the rights of each role: what it may do works, and what it should not is denied."""
+def rotated(account, annals):
+    """Another key to sign with, ahead of its use. Both, by their ids."""
+    before = signing(account, annals)
+    check("annals keys list: one signing key", list(before.values()) == ["current"], before)
+    account.run(annals, "keys", "rotate", "signing", "--stack", STACK)
+    after = signing(account, annals)
+    check("annals keys rotate signing: the next key is there, and the current one stays it",
+          sorted(after.values()) == ["current", "next"] and before.items() <= after.items(), after)
+    again = account.tries(annals, "keys", "rotate", "signing", "--stack", STACK)
+    check("one next key at a time: a second rotation is refused", not again and signing(account, annals) == after)
+    return after
+
+
+def goes_on(api, ring, session):
+    """Functions that have read the keys since publish them all, and what the first one signed stays good."""
+    current = next(key for key, state in ring.items() if state == "current")
+    kids = {key["kid"] for key in api("GET", "/.well-known/jwks.json", expect=200).json["keys"]}
+    check(f"/.well-known/jwks.json has the {len(ring)} signing keys", kids == ring.keys(), kids)
+    api("GET", "/me", token=session["access_token"], expect=200)
+    renewed = api("POST", "/token/refresh", {"refresh_token": session["refresh_token"]}, expect=200).json
+    signed = part_of(renewed["access_token"], 0)["kid"]
+    check("a session of before goes on, and the current key signs for it", signed == current, (signed, ring))
+    return renewed
+
+
+def rotated_now(account, annals, ring):
+    """In an emergency: another key that signs at once. All of them, by their ids."""
+    account.run(annals, "keys", "rotate", "signing", "--now", "--stack", STACK)
+    after = signing(account, annals)
+    new = {key: state for key, state in after.items() if key not in ring}
+    check("annals keys rotate signing --now: the new key is the current one, the others are former ones",
+          list(new.values()) == ["current"] and all(after[key] == "former" for key in ring), after)
+    return after
+
+
+def judged_by_the_new_key(api, session):
+    """The authorizer does not know the key yet. It looks for one that it does not know, once a minute at most."""
+    tokens = session
+
+    def judged():
+        nonlocal tokens
+        # Another token each time: the gateway remembers what it heard of one.
+        tokens = api("POST", "/token/refresh", {"refresh_token": tokens["refresh_token"]}, expect=200).json
+        return api("GET", "/me", token=tokens["access_token"]).status == 200
+    begun = time.monotonic()
+    until("the authorizer has read the keys again", judged, 75)
+    say(f"the authorizer lets through what the new key signed, after {time.monotonic() - begun:.0f} s")
+
+
+def rights(account, outputs):
+    """With the rights of each role, everything is tried on every table and parameter: what infra/grants.json says is allowed, and
+    all else is denied. Every call is about something that is not there, or changes nothing."""
     iam, sts = account.client("iam"), account.client("sts")
     resources = account.client("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
     names = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in resources}
-
-    def acting(role):
+    declared = json.loads((ROOT / "infra/grants.json").read_text())
+    keys = sorted({key for row in declared.values() for key in row["keys"]})
+    for function, row in declared.items():
         # The emulator lets the account's owner take any role on, whomever it trusts; its rights stay those deployed.
-        arn = iam.get_role(RoleName=names[role])["Role"]["Arn"]
+        arn = iam.get_role(RoleName=names[f"{function}Role"])["Role"]["Arn"]
         credentials = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-        return account.client("dynamodb", credentials), account.client("ssm", credentials)
+        dynamodb, ssm = account.client("dynamodb", credentials), account.client("ssm", credentials)
+        # Of the replayer's sessions it does not look at the condition.
+        granted = {(what.partition(" if ")[0], action) for what, actions in row["tables"].items() for action in actions}
+        may = {True: 0, False: 0}
+        for table, attributes in TABLES.items():
+            for action, call in calls(dynamodb, outputs[f"{table.capitalize()}Table"], attributes).items():
+                is_granted = (table, action.partition(",")[0]) in granted
+                tried(f"{function}: {action} on {table}", call, is_granted)
+                may[is_granted] += 1
+        readable = {f"/annals/{STACK}/keys/{key}": key in row["keys"] for key in keys}
+        for parameter, name in (("Clients", CLIENTS), ("SmtpUrl", SMTP)):
+            arn = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter${" + parameter + "}"
+            readable[name] = arn in row["others"]
+        for name, is_granted in readable.items():
+            tried(f"{function}: reads {name}", lambda: ssm.get_parameter(Name=name, WithDecryption=True), is_granted)
+            may[is_granted] += 1
+        say(f"{function}: may do {may[True]} things with tables and parameters, and is denied the {may[False]} others")
 
-    def key(name):
-        return f"/annals/{STACK}/keys/{name}"
-    events, views, sessions = (outputs[f"{t}Table"] for t in ("Events", "Views", "Sessions"))
-    identifiers = outputs["IdentifiersTable"]
-    commit = {"user": {"S": user}, "item": {"S": "commit-0000000001"}}
 
-    tables, parameters = acting("ProjectorRole")
-    check("ProjectorRole: reads the log", "Item" in tables.get_item(TableName=events, Key=commit))
-    tables.delete_item(TableName=views, Key={"user": {"S": "nobody"}})
-    say("ProjectorRole: deletes the view of somebody who is erased")
-    denied("ProjectorRole: writes the log", lambda: tables.put_item(TableName=events, Item=commit))
-    denied("ProjectorRole: changes a commit", lambda: tables.update_item(
-        TableName=events, Key=commit, UpdateExpression="REMOVE #s", ExpressionAttributeNames={"#s": "sealed"}))
-    denied("ProjectorRole: scans the log", lambda: tables.scan(TableName=events))
-    denied("ProjectorRole: reads sessions", lambda: tables.get_item(TableName=sessions, Key=commit))
-    denied("ProjectorRole: reads identifiers",
-           lambda: tables.get_item(TableName=identifiers, Key={"identifier": {"S": "x"}}))
-    check("ProjectorRole: reads the key of views",
-          "Value" in parameters.get_parameter(Name=key("views"), WithDecryption=True)["Parameter"])
-    for name in ("verifiers", "pepper", "signing", "refresh", "identifiers", "one-time"):
-        denied(f"ProjectorRole: reads the key {name}", lambda: parameters.get_parameter(Name=key(name), WithDecryption=True))
+def calls(dynamodb, table, attributes):
+    """Each action on a table (what it takes stands before the comma), with an item that is nobody's."""
+    key = {attribute: {"S": "nobody"} for attribute in attributes}
+    hash_key = attributes[0]
+    there = {"ConditionExpression": "attribute_exists(#k)", "ExpressionAttributeNames": {"#k": hash_key}}
+    absent = {"ConditionExpression": "attribute_not_exists(#k)", "ExpressionAttributeNames": {"#k": hash_key}}
+    return {
+        "GetItem": lambda: dynamodb.get_item(TableName=table, Key=key),
+        "BatchGetItem": lambda: dynamodb.batch_get_item(RequestItems={table: {"Keys": [key]}}),
+        "Query": lambda: dynamodb.query(
+            TableName=table, KeyConditionExpression="#k = :k", ExpressionAttributeNames={"#k": hash_key},
+            ExpressionAttributeValues={":k": {"S": "nobody"}}),
+        "Scan": lambda: dynamodb.scan(TableName=table, Limit=1),
+        "PutItem": lambda: dynamodb.put_item(TableName=table, Item=key, **there),
+        "UpdateItem": lambda: dynamodb.update_item(TableName=table, Key=key, **there),
+        "DeleteItem": lambda: dynamodb.delete_item(TableName=table, Key=key),
+        "BatchWriteItem": lambda: dynamodb.batch_write_item(RequestItems={table: [{"DeleteRequest": {"Key": key}}]}),
+        "ConditionCheckItem": lambda: dynamodb.transact_write_items(
+            TransactItems=[{"ConditionCheck": {"TableName": table, "Key": key, **absent}}]),
+        "DeleteItem, in a transaction": lambda: dynamodb.transact_write_items(
+            TransactItems=[{"Delete": {"TableName": table, "Key": key}}]),
+    }
 
-    tables, parameters = acting("AuthorizerRole")
-    check("AuthorizerRole: reads the public keys",
-          "Value" in parameters.get_parameter(Name=key("public"), WithDecryption=True)["Parameter"])
-    for name in ("wrapping", "signing"):
-        denied(f"AuthorizerRole: reads the key {name}", lambda: parameters.get_parameter(Name=key(name), WithDecryption=True))
-    denied("AuthorizerRole: reads a view", lambda: tables.get_item(TableName=views, Key={"user": {"S": user}}))
 
-    for role in ("SignInRole", "ApiRole"):
-        tables, _ = acting(role)
-        denied(f"{role}: deletes a commit", lambda: tables.delete_item(TableName=events, Key=commit))
-        denied(f"{role}: deletes one in a transaction", lambda: tables.transact_write_items(
-            TransactItems=[{"Delete": {"TableName": events, "Key": commit}}]))
-        denied(f"{role}: scans the log", lambda: tables.scan(TableName=events))
-        denied(f"{role}: writes a view", lambda: tables.put_item(TableName=views, Item={"user": {"S": user}}))
-
-    tables, parameters = acting("MailerRole")
-    denied("MailerRole: writes the log", lambda: tables.put_item(TableName=events, Item=commit))
-    denied("MailerRole: reads views", lambda: tables.get_item(TableName=views, Key={"user": {"S": user}}))
-    denied("MailerRole: reads the key verifiers", lambda: parameters.get_parameter(Name=key("verifiers"), WithDecryption=True))
-
-    tables, parameters = acting("ReplayerRole")
-    check("ReplayerRole: scans the log", tables.scan(TableName=events)["Count"] >= 2)
-    denied("ReplayerRole: writes the log", lambda: tables.put_item(TableName=events, Item=commit))
-    denied("ReplayerRole: changes sessions", lambda: tables.update_item(
-        TableName=sessions, Key=commit, UpdateExpression="REMOVE #s", ExpressionAttributeNames={"#s": "sealed"}))
-    denied("ReplayerRole: reads the key refresh", lambda: parameters.get_parameter(Name=key("refresh"), WithDecryption=True))
+def tried(what, call, is_granted):
+    try:
+        call()
+        code = "done"
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+    is_denied = code in ("AccessDeniedException", "AccessDenied")
+    if is_denied == is_granted or not (is_denied or code in ("done", "ConditionalCheckFailedException")):
+        raise SystemExit(f"error: {what}, which is{'' if is_granted else ' not'} granted: {code}")
 
 
 def retried(account):
@@ -410,32 +288,96 @@ def rebuilt(account, outputs, user):
 
 def main():
     architecture = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
-    parameters = {"Architecture": architecture, "MailFrom": "accounts@example.com", "Links": "https://app.example.com"}
+    annals = os.environ["ANNALS_BIN"]
     with emulator() as port:
         try:
             account = Account(port)
-            outputs = deploy(account, parameters)
-            annals = os.environ["ANNALS_BIN"]
-            account.run(annals, "keys", "make", "--stack", STACK)
-            say("annals keys make: the keys are in the parameter store")
-            ssm = account.client("ssm")
-            made = ssm.get_parameter(Name=f"/annals/{STACK}/keys/wrapping", WithDecryption=True)["Parameter"]
-            check("they are SecureStrings", made["Type"] == "SecureString", made["Type"])
-            account.run(annals, "keys", "make", "--stack", STACK)
-            again = ssm.get_parameter(Name=f"/annals/{STACK}/keys/wrapping", WithDecryption=True)["Parameter"]
-            check("made once: a second call changes nothing", again["Value"] == made["Value"])
+            account.client("sesv2").create_email_identity(EmailIdentity=MAIL["MailFrom"])
+            package(account)
+            outputs = deploy(account, {"Architecture": architecture} | MAIL)
+            made_keys(account, annals)
             api = Api(port, outputs["ApiHost"])
-            user, _ = story(account, api, outputs)
+            user, session = story(account, api, outputs)
             with at_an_address(api) as url:
-                say("annals smoke: " + account.run(annals, "smoke", "--url", url).strip().replace("\n", "\n    "))
+                say("annals smoke: " + indented(account.run(annals, "smoke", "--url", url)))
+
+            ring = rotated(account, annals)
+            parameters, told, secrets = set_up(account, annals)
+            deploy(account, parameters)
+            settings(account, told)
+            past = api("GET", "/health")
+            check("what comes past the edge is refused", past.status == 403, past.text)
+            api.edge = {"X-Annals-Origin": parameters["EdgeSecret"], "CloudFront-Viewer-Address": "192.0.2.7:4711"}
+            session = goes_on(api, ring, session)
+            address, password = verified(account, api, secrets)
+            with at_an_address(api) as url:
+                say("annals smoke: " + indented(account.run(
+                    annals, "smoke", "--url", url, "--email", address, ANNALS_SMOKE_PASSWORD=password)))
+
+            ring = rotated_now(account, annals, ring)
+            with smtp_server("annals", token_hex(16)) as (server, letters):
+                parameters = server_of_our_own(account, server)
+                deploy(account, parameters)
+                is_told = told_to(account, "api")
+                check("what is not said again stays", is_told["ANNALS_VERIFICATION"] == "required", is_told)
+                check("the edge's former secret is refused", api("GET", "/health").status == 403)
+                api.edge["X-Annals-Origin"] = parameters["EdgeSecret"]
+                session = goes_on(api, ring, session)
+                posted(api, letters)
             until("the projector is through", lambda: account.tries(annals, "verify", "--stack", STACK))
             say("annals verify: " + account.run(annals, "verify", "--stack", STACK).strip())
-            roles(account, outputs, user)
+            rights(account, outputs)
             retried(account)
             rebuilt(account, outputs, user)
+            judged_by_the_new_key(api, session)
+            restored(account, annals, STACK, api, outputs, functools.partial(deploy, account), address, password)
+            renamed(account, api, address, password)
+            unguarded(account, api)
         except (SystemExit, Exception):
             print((WORK / "emulator.log").read_text()[-6000:], file=sys.stderr)
             raise
+
+
+def server_of_our_own(account, server):
+    """What the third deployment is told: another secret of the edge's, and where mails go."""
+    account.client("ssm").put_parameter(Name=SMTP, Type="SecureString", Value=server)
+    return {"EdgeSecret": token_hex(32), "SmtpUrl": SMTP}
+
+
+def posted(api, letters):
+    """Mails go to that server now, with the password that the parameter holds."""
+    address = somebody()
+    api("POST", "/register", {"email": address, "password": PASSWORD}, expect=202)
+    (letter,) = until("the server has taken a mail", lambda: letters)
+    check("the mailer gives mails to the server that SmtpUrl names",
+          (letter["To"], letter["From"]) == ([address], MAIL["MailFrom"]), letter)
+
+
+def renamed(account, api, address, password):
+    """Another URL of the service: whatever names the former one is worth nothing, and those who sign and who look agree."""
+    before = api("POST", "/login", new_session(address, password), expect=200).json
+    outputs = deploy(account, {"Issuer": ISSUER})
+    check("Issuer: a token of before gets the gateway's bare 403", api("GET", "/me", token=before["access_token"]).status == 403)
+    after = api("POST", "/login", new_session(address, password), expect=200).json
+    api("GET", "/me", token=after["access_token"], expect=200)
+    named = [outputs["Url"], part_of(after["access_token"], 1)["iss"],
+             api("GET", "/.well-known/oauth-authorization-server", expect=200).json["issuer"],
+             account.deployment(STACK)["issuer"]]
+    check("and the new one stands in tokens that are good, in the metadata, and in what `annals --stack` reads",
+          named == [ISSUER] * 4, named)
+
+
+def unguarded(account, api):
+    """Without the authorizer, command-api alone refuses."""
+    deploy(account, {"Authorizer": "off"})
+    for token in (None, "nonsense"):
+        refused = api("GET", "/me", token=token)
+        check("Authorizer=off: GET /me without a good token: 401 of command-api",
+              refused.status == 401 and refused.getheader("WWW-Authenticate", "").startswith("Bearer"), refused.text)
+
+
+def indented(text):
+    return text.strip().replace("\n", "\n    ")
 
 
 main()

@@ -30,6 +30,20 @@ INFRA = ROOT / "infra"
 TABLES = {"EventsTable": "events", "IdentifiersTable": "identifiers", "ViewsTable": "views", "SessionsTable": "sessions"}
 PROTECTED = {"POST /me/password", "POST /logout", "ANY /me", "ANY /me/{proxy+}"}
 HASHING = {"POST /register", "POST /login", "POST /password/forgot", "POST /password/reset", "POST /me/password"}
+# What each program must be told. One that is told anything else does not start.
+EVENTS, IDENTIFIERS, VIEWS, SESSIONS = (f"ANNALS_{table.upper()}_TABLE" for table in TABLES.values())
+COMMAND_API = {EVENTS, IDENTIFIERS, VIEWS, SESSIONS, "ANNALS_KEYS_PREFIX", "ANNALS_ISSUER", "ANNALS_ARGON2", "ANNALS_VERIFICATION",
+               "ANNALS_CLIENTS", "ANNALS_ORIGIN_SECRET"}
+SETTINGS = {
+    "SignIn": COMMAND_API,
+    "Api": COMMAND_API,
+    "Authorizer": {"ANNALS_KEYS_PREFIX", "ANNALS_ISSUER"},
+    "Projector": {EVENTS, VIEWS, "ANNALS_KEYS_PREFIX"},
+    "Mailer": {EVENTS, SESSIONS, "ANNALS_KEYS_PREFIX", "ANNALS_LINKS", "ANNALS_MAIL_FROM", "ANNALS_SMTP"},
+    "Replayer": {EVENTS, VIEWS, SESSIONS, "ANNALS_KEYS_PREFIX"},
+}
+# A file with keys is for one machine.
+LOCAL_SETTINGS = {"ANNALS_KEYS_FILE"}
 
 
 def source(name):
@@ -140,9 +154,26 @@ def state_findings(machine):
     yield from (f"states: {name} is not both there and led to" for name in sorted(led_to ^ states.keys()))
 
 
+def settings_in_the_code():
+    """The names of all settings that the functions' programs ask for, tests aside."""
+    for crate in ("command-api", "projector", "mailer", "storage"):
+        for file in (ROOT / crate / "src").rglob("*.rs"):
+            yield from re.findall(r'"(ANNALS_[A-Z0-9_]+)"', file.read_text().partition("\n#[cfg(test)]")[0])
+
+
 def rule_findings(template):
     """What no linter knows."""
     found = []
+    known, read = set().union(*SETTINGS.values(), LOCAL_SETTINGS), set(settings_in_the_code())
+    found += [f"settings: {name} is not both read by a program and known here" for name in sorted(known ^ read)]
+    for name, function in resources(template, "AWS::Lambda::Function").items():
+        told, must = set(function["Environment"]["Variables"]), SETTINGS[name.removesuffix("Function")]
+        found += [f"settings: {name} is told {one}, which it does not know" for one in sorted(told - must)]
+        found += [f"settings: {name} is not told {one}" for one in sorted(must - told)]
+    used = json.dumps({part: template.get(part) for part in ("Conditions", "Resources")}, default=str)
+    for name in template["Parameters"]:
+        if f'"Ref": "{name}"' not in used and "${" + name + "}" not in used:
+            found.append(f"settings: the parameter {name} is for nothing")
     granted, declared = matrix(template), json.loads((INFRA / "grants.json").read_text())
     for name in sorted(granted.keys() | declared.keys()):
         is_, should = pairs(granted.get(name, {})), pairs(declared.get(name, {}))
@@ -541,6 +572,24 @@ def parameter_read_otherwise(t):
     statement["Action"] = ["ssm:GetParameter"]
 
 
+def setting_left_out(t):
+    properties(t, "SignInFunction")["Environment"]["Variables"].pop("ANNALS_VERIFICATION")
+
+
+def misspelt_variable(t):
+    variables = properties(t, "ApiFunction")["Environment"]["Variables"]
+    variables["ANNALS_ORIGINSECRET"] = variables.pop("ANNALS_ORIGIN_SECRET")
+
+
+def setting_of_another_function(t):
+    properties(t, "ProjectorFunction")["Environment"]["Variables"]["ANNALS_ISSUER"] = {"Ref": "Issuer"}
+
+
+def parameter_for_nothing(t):
+    for name in ("SignInFunction", "ApiFunction"):
+        properties(t, name)["Environment"]["Variables"]["ANNALS_ARGON2"] = "m=19456,t=2,p=1"
+
+
 def hash_in_the_wrong_function(t):
     properties(t, "LoginRoute")["Target"] = properties(t, "MeRoute")["Target"]
 
@@ -582,7 +631,8 @@ PLANTED = {
         missing_grant, grant_too_many, log_written_by_the_projector, log_scanned_by_the_api, key_too_many, any_parameter,
         wrong_filter, lost_filter, no_failure_queue, queue_not_granted, unbounded_retries, retries_without_end,
         unbounded_age, no_partial_failures, starts_at_the_end, open_route, no_preflight, clients_of_no_name,
-        parameter_read_otherwise, hash_in_the_wrong_function,
+        parameter_read_otherwise, setting_left_out, misspelt_variable, setting_of_another_function, parameter_for_nothing,
+        hash_in_the_wrong_function,
         logs_kept_for_ever, finding_that_nobody_watches, misspelt_state,
     ],
     "checkov": [no_access_log, policy_of_everything],

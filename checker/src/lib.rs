@@ -8,7 +8,7 @@
 //! truly random, so a seed repeats what everybody means to do and what goes wrong, and mostly who meets whom: play a seed
 //! that failed several times.
 //!
-//! A new command is a variant of [`Command`], an arm each in `world.rs` (how it is sent, what its answer says) and
+//! A new command is a variant of [`Command`], an arm each in `exchange.rs` (how it is sent, what its answer says) and
 //! `client.rs` (when), and a rule in `rules/`.
 #![expect(
     clippy::expect_used,
@@ -17,6 +17,7 @@
 
 mod campaign;
 mod client;
+mod exchange;
 mod history;
 mod probe;
 mod rules;

@@ -14,11 +14,11 @@ pub enum StartError {
     #[error(transparent)]
     Keys(#[from] KeysError),
     /// The parameter with the OAuth clients cannot be read.
-    #[error("cannot read the clients at {0}")]
+    #[error("ANNALS_CLIENTS: there is no parameter {0}, or it cannot be read")]
     NoClients(String, #[source] storage::Unavailable),
-    /// The OAuth clients are malformed.
-    #[error(transparent)]
-    Clients(#[from] ClientsError),
+    /// The list of OAuth clients in this parameter is refused.
+    #[error("ANNALS_CLIENTS: what the parameter {0} holds is refused")]
+    Clients(String, #[source] ClientsError),
     /// Passwords cannot be hashed like this.
     #[error(transparent)]
     Hasher(#[from] HasherError),
@@ -47,7 +47,7 @@ impl Config {
         let clients = match clients {
             ClientsFrom::Setting(clients) => clients,
             ClientsFrom::Parameter(name) => match storage::parameter(&aws, &name).await {
-                Ok(text) => Clients::parse(&text)?,
+                Ok(text) => Clients::parse(&text).map_err(|error| StartError::Clients(name, error))?,
                 Err(error) => return Err(StartError::NoClients(name, error)),
             },
         };

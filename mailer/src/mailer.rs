@@ -196,7 +196,7 @@ impl Mailer {
                 meta,
             };
             let fate = match &errand {
-                Some(errand) => self.send(errand, &matter, clock).await,
+                Some(errand) => self.send(commit, errand, &matter, clock).await,
                 None => Ok(Fate::NobodyThere),
             };
             match fate {
@@ -221,23 +221,31 @@ impl Mailer {
         Ok(Attended::Sent { sent, refused, late })
     }
 
-    /// Sends one mail.
-    async fn send(&self, errand: &Errand, matter: &Matter<'_>, clock: &Clock) -> Result<Fate, DeliveryError> {
-        let now = clock.now();
+    /// Sends one mail of a commit. Of one that will not go out it is said whose it was, and of which commit: nobody else
+    /// tells the user.
+    async fn send(
+        &self,
+        commit: &Commit,
+        errand: &Errand,
+        matter: &Matter<'_>,
+        clock: &Clock,
+    ) -> Result<Fate, DeliveryError> {
+        let (now, alarm) = (clock.now(), "mail-refused");
+        let (user, version) = (commit.user, commit.version.number());
         if errand.link.as_ref().is_some_and(|link| link.ends <= now) {
             return Ok(Fate::Late);
         }
         let letter = match write(errand, matter, &self.letterhead, now) {
             Ok(letter) => letter,
             Err(error) => {
-                tracing::error!(alarm = "mail-refused", mail = matter.id, %error, "a mail cannot be written");
+                tracing::error!(alarm, %user, version, mail = matter.id, %error, "a mail cannot be written");
                 return Ok(Fate::Refused);
             }
         };
         match self.delivered(&letter, now).await {
             Ok(()) => Ok(Fate::Sent),
             Err(DeliveryError::Refused(reply)) => {
-                tracing::error!(alarm = "mail-refused", mail = letter.id, %reply, "a mail is refused for good");
+                tracing::error!(alarm, %user, version, mail = letter.id, %reply, "a mail is refused for good");
                 Ok(Fate::Refused)
             }
             Err(error) => Err(error),

@@ -2,7 +2,8 @@
 //!
 //! Invariants: nothing here knows HTTP or Lambda; nothing in a table is personal or secret in clear; nobody updates
 //! or deletes a commit; what is refused rests on consistent reads; identifiers and vaults are written in the
-//! transaction of a commit, and otherwise only by what a restore needs (`restore.rs`).
+//! transaction of a commit, and otherwise only by what a restore needs (`restore.rs`), and vaults when their keys rotate
+//! (`rewrap.rs`).
 
 mod checkpoints;
 mod client;

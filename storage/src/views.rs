@@ -1,8 +1,9 @@
 //! The read model: one sealed document a user, which is also the snapshot that commands start from.
 
+mod keys;
+
 use std::collections::HashMap;
 
-use aws_lc_rs::error::Unspecified;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -11,21 +12,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use domain::{FOLD, User, UserId, Version};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+
+pub use keys::ViewKeys;
 
 use crate::error::Unavailable;
 use crate::items::{Item, PAGE, Wanted, b, batch_get, n, number, octets, s, text};
-use crate::keys::{KeyId, LiveRing, Secret};
+use crate::keys::KeyId;
 use crate::log::{CommitHash, Head, Snapshot};
 use crate::parking::{Parked, mark, marks};
-use crate::seal::{Binding, OpenError, Purpose, open, seal, user_key};
-
-/// What seals views.
-#[derive(Debug, Clone)]
-pub struct ViewKeys {
-    deployment: String,
-    ring: LiveRing<Secret>,
-}
+use crate::seal::{Binding, Purpose, open, seal, user_key};
 
 /// The views table.
 #[derive(Debug, Clone)]
@@ -115,46 +110,6 @@ pub struct ViewCursor(pub(crate) Item);
 struct Document<U> {
     user: U,
     head: String,
-}
-
-impl ViewKeys {
-    /// The keys of this deployment.
-    pub fn new(deployment: String, ring: impl Into<LiveRing<Secret>>) -> Self {
-        Self { deployment, ring: ring.into() }
-    }
-
-    /// Seals how far a part of a replay has come: it says which views have been made, and belongs to no user.
-    pub(crate) fn seal_checkpoint(
-        &self,
-        item: &str,
-        run: &str,
-        plain: &[u8],
-    ) -> Result<Vec<u8>, Unspecified> {
-        let (id, secret) = self.ring.current();
-        let secret = user_key(&secret, Purpose::Checkpoint, nobody())?;
-        self.checkpoint(item, run, |binding| seal((&id, &secret), binding, plain))
-    }
-
-    /// Opens what [`ViewKeys::seal_checkpoint`] made.
-    pub(crate) fn open_checkpoint(&self, item: &str, run: &str, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
-        let key = |id: &KeyId| user_key(&self.ring.get(id)?, Purpose::Checkpoint, nobody()).ok();
-        self.checkpoint(item, run, |binding| open(sealed, key, binding))
-    }
-
-    fn checkpoint<T>(&self, item: &str, run: &str, with: impl FnOnce(&Binding<'_>) -> T) -> T {
-        with(&Binding {
-            deployment: &self.deployment,
-            purpose: Purpose::Checkpoint,
-            user: nobody(),
-            item,
-            also: &[run.as_bytes()],
-        })
-    }
-}
-
-/// The id that no user has.
-const fn nobody() -> UserId {
-    UserId::new(Uuid::nil())
 }
 
 impl Views {

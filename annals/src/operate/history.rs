@@ -2,9 +2,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use chrono::SecondsFormat;
-use domain::{Email, UserId};
+use domain::{Email, UserId, Version};
 use serde_json::{Value, json};
-use storage::{Commit, Lifetimes, Store};
+use storage::{Commit, Lifetimes, Recorded, Store};
 
 use super::OperateError;
 use crate::cli::HistoryArgs;
@@ -21,19 +21,24 @@ pub(crate) async fn history(args: &HistoryArgs) -> Result<ExitCode, OperateError
 async fn show(place: &Place, args: &HistoryArgs) -> Result<ExitCode, OperateError> {
     let store = Store::new(&place.client, &place.tables, &place.keys, Lifetimes::default());
     let user = find(&store, &args.user).await?;
-    // Said as it is read: of a log that breaks off, what comes before the break is shown.
-    let (mut shown, mut written) = (false, Ok(()));
+    let (mut lines, mut rows) = (Vec::new(), Vec::new());
     let read = store.log.history(user, |commit| {
-        for line in lines_of(commit, args.report.json) {
-            shown = true;
-            if written.is_ok() {
-                written = writeln!(std::io::stdout(), "{line}");
-            }
+        if args.report.json {
+            lines.extend(json_of(commit));
+        } else {
+            rows.extend(rows_of(commit));
         }
     });
-    read.await?;
-    written?;
-    if shown { Ok(ExitCode::SUCCESS) } else { Err(OperateError::NoUser(args.user.clone())) }
+    let read = read.await;
+    lines.extend(in_columns(&rows));
+    // Of a log that breaks off, what comes before the break is shown.
+    let mut out = std::io::stdout().lock();
+    for line in &lines {
+        writeln!(out, "{line}")?;
+    }
+    drop(out);
+    read?;
+    if lines.is_empty() { Err(OperateError::NoUser(args.user.clone())) } else { Ok(ExitCode::SUCCESS) }
 }
 
 /// Who has this id or, now, this address.
@@ -45,27 +50,56 @@ pub(super) async fn find(store: &Store, text: &str) -> Result<UserId, OperateErr
     store.find(&email).await?.ok_or_else(|| OperateError::NoUser(text.to_owned()))
 }
 
-fn lines_of(commit: &Commit, as_json: bool) -> Vec<String> {
-    let at = commit.at.to_rfc3339_opts(SecondsFormat::Millis, true);
-    commit
-        .events
-        .iter()
-        .map(|recorded| {
-            let event = serde_json::to_value(&recorded.event).unwrap_or_default();
-            if as_json {
-                let line = json!({
-                    "version": commit.version,
-                    "at": at,
-                    "command": { "id": commit.command, "name": recorded.meta.command },
-                    "event": event,
-                    "address": recorded.meta.address,
-                    "agent": recorded.meta.agent,
-                });
-                return line.to_string();
-            }
-            let data = event.get(recorded.event.name()).cloned().unwrap_or(Value::Null);
-            let (version, command, name) = (commit.version, &recorded.meta.command, recorded.event.name());
-            format!("{version:>6}  {at}  {command:<16}  {name:<22}  {data}")
+fn millis(commit: &Commit) -> String {
+    commit.at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// The events of a commit, each as one object.
+fn json_of(commit: &Commit) -> Vec<String> {
+    let line = |recorded: &Recorded| {
+        json!({
+            "version": commit.version,
+            "at": millis(commit),
+            "command": { "id": commit.command, "name": recorded.meta.command },
+            "event": recorded.event,
+            "address": recorded.meta.address,
+            "agent": recorded.meta.agent,
         })
-        .collect()
+        .to_string()
+    };
+    commit.events.iter().map(line).collect()
+}
+
+/// An event, for a person.
+struct Row {
+    version: Version,
+    at: String,
+    command: String,
+    event: &'static str,
+    data: Value,
+}
+
+fn rows_of(commit: &Commit) -> Vec<Row> {
+    let row = |recorded: &Recorded| {
+        let event = serde_json::to_value(&recorded.event).unwrap_or_default();
+        let name = recorded.event.name();
+        Row {
+            version: commit.version,
+            at: millis(commit),
+            command: recorded.meta.command.clone(),
+            event: name,
+            data: event.get(name).cloned().unwrap_or(Value::Null),
+        }
+    };
+    commit.events.iter().map(row).collect()
+}
+
+/// A line a row; every column is as wide as the widest of what stands in it.
+fn in_columns(rows: &[Row]) -> Vec<String> {
+    let widest = |length: fn(&Row) -> usize| rows.iter().map(length).max().unwrap_or_default();
+    let (commands, events) = (widest(|row| row.command.len()), widest(|row| row.event.len()));
+    let line = |Row { version, at, command, event, data }: &Row| {
+        format!("{version:>6}  {at}  {command:<commands$}  {event:<events$}  {data}")
+    };
+    rows.iter().map(line).collect()
 }

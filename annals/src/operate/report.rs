@@ -65,38 +65,49 @@ pub(super) fn write(
     Ok(())
 }
 
-/// The same, with the number of dead letters in this data folder, if there are any.
+/// The same, with the numbers of dead letters in this data folder, if there are any.
 pub(super) fn write_with_dead_letters(
     data: &Path,
     as_json: bool,
     result: &impl Serialize,
     words: impl FnOnce() -> String,
 ) -> Result<(), OperateError> {
-    let path = dead_letters_in(data, Consumer::Projector);
-    let dead_letters = match std::fs::read(&path) {
-        Ok(lines) => lines.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()).count() as u64,
-        Err(error) if error.kind() == ErrorKind::NotFound => 0,
-        Err(error) => return Err(OperateError::DeadLetters(path, error)),
-    };
-    write(
-        as_json,
-        &WithDeadLetters { result, dead_letters: (dead_letters > 0).then_some(dead_letters) },
-        || {
-            let mut words = words();
-            if dead_letters > 0 {
-                words.push_str(&format!("\n{} in {}", count(dead_letters, "dead letter"), path.display()));
-            }
-            words
-        },
-    )
+    let of_views = dead_letters_in(data, Consumer::Projector);
+    let of_mails = dead_letters_in(data, Consumer::Mailer);
+    let (views, mails) = (dead_letters(&of_views)?, dead_letters(&of_mails)?);
+    let some = |number: u64| (number > 0).then_some(number);
+    let result = WithDeadLetters { result, dead_letters: some(views), mail_dead_letters: some(mails) };
+    write(as_json, &result, || {
+        let mut words = words();
+        if views > 0 {
+            words.push_str(&format!("\n{} in {}", count(views, "dead letter"), of_views.display()));
+        }
+        if mails > 0 {
+            let number = count(mails, "dead letter");
+            words.push_str(&format!("\n{number} of the mailer in {}", of_mails.display()));
+        }
+        words
+    })
+}
+
+/// How many records lie in this file, which need not be there.
+fn dead_letters(path: &Path) -> Result<u64, OperateError> {
+    match std::fs::read(path) {
+        Ok(lines) => Ok(lines.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()).count() as u64),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(OperateError::DeadLetters(path.to_owned(), error)),
+    }
 }
 
 #[derive(Serialize)]
 struct WithDeadLetters<'a, R> {
     #[serde(flatten)]
     result: &'a R,
+    /// The projector's.
     #[serde(skip_serializing_if = "Option::is_none")]
     dead_letters: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mail_dead_letters: Option<u64>,
 }
 
 /// How many of something there are.

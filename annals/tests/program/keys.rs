@@ -188,6 +188,15 @@ async fn the_keys_of_a_stack_are_made_once_and_rotated_in_the_parameter_store() 
     assert_eq!((next.len(), &next[0]["ring"]), (1, &"signing".into()));
     let kid = next[0]["id"].as_str().unwrap();
     assert!(parameters.values()["/annals/prod/keys/public"].contains(kid), "published for the authorizer");
+    // As somebody left it who died before the last writing.
+    parameters.put("/annals/prod/keys/public", &values["/annals/prod/keys/public"]);
+    let listed = on_the_stack(&["keys", "list", "--stack", "prod"]).await;
+    assert!(listed.code == Some(0) && listed.err.contains("`annals keys make` mends that"), "{listed:?}");
+    let mended = on_the_stack(&["keys", "make", "--stack", "prod"]).await;
+    assert!(mended.out.contains("/annals/prod/keys/public was not that of the keys that sign"), "{mended:?}");
+    assert!(parameters.values()["/annals/prod/keys/public"].contains(kid));
+    let listed = on_the_stack(&["keys", "list", "--stack", "prod"]).await;
+    assert_eq!((listed.code, listed.err.as_str()), (Some(0), ""));
     on_the_stack(&["keys", "make", "--prefix", "nonsense"]).await.is_refused("must be a path");
 }
 

@@ -177,14 +177,23 @@ async fn the_parked_and_the_dead_letters_are_told_of() {
     assert!(verified.out.contains(&parked) && verified.out.ends_with(" (gap)\n"), "{verified:?}");
     let verified = data.run(&["verify", "--json"]).await.json();
     assert_eq!((&verified["parked"]["total"], &verified["dead_letters"]), (&json!(1), &json!(null)));
+    assert_eq!(verified["mail_dead_letters"], json!(null));
     assert_eq!(verified["parked"]["users"][0]["user"], json!(users[0]));
 
     let path = data.path().join("dead-letters.jsonl");
     std::fs::write(&path, "{}\n{}\n").unwrap();
     let line = format!("\n2 dead letters in {}\n", path.display());
+    let mails = data.path().join("mail-dead-letters.jsonl");
+    let of_mails = format!("1 dead letter of the mailer in {}\n", mails.display());
     for command in ["repair", "verify"] {
         let told = data.run(&[command]).await;
         assert!(told.out.ends_with(&line), "{told:?}");
         assert_eq!(data.run(&[command, "--json"]).await.json()["dead_letters"], json!(2));
+        std::fs::write(&mails, "{}\n").unwrap();
+        let told = data.run(&[command]).await;
+        assert!(told.out.ends_with(&format!("{line}{of_mails}")), "{told:?}");
+        let told = data.run(&[command, "--json"]).await.json();
+        assert_eq!((&told["dead_letters"], &told["mail_dead_letters"]), (&json!(2), &json!(1)));
+        std::fs::remove_file(&mails).unwrap();
     }
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use testkit::commit_after;
 
@@ -39,6 +41,22 @@ async fn a_history_is_found_by_id_and_by_address_in_any_case_beside_the_server_a
     server.stop().await;
     let found = data.run(&["history", ADA]).await;
     assert_eq!((found.code, &found.out), (Some(0), &history.out), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_columns_of_a_history_are_as_wide_as_what_stands_in_them() {
+    let data = Data::new();
+    let server = data.serve().await;
+    let client = Client::of(&server);
+    ada(&client).await;
+    let forgot = client.try_post("/password/forgot", json!({ "email": ADA })).await.unwrap();
+    assert_eq!(forgot.status, 202);
+    let history = data.run(&["history", ADA]).await;
+    assert!(history.out.contains("  UserRequestedPasswordReset  {"), "{}", history.out);
+    for column in ["User", "{"] {
+        let begins: BTreeSet<_> = history.out.lines().map(|line| line.find(column)).collect();
+        assert!(history.out.lines().count() == 4 && begins.len() == 1, "{column}: {}", history.out);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

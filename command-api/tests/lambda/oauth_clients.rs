@@ -66,7 +66,7 @@ async fn clients_that_are_malformed_are_fatal_and_never_quoted() {
     settings.insert("AWS_ENDPOINT_URL_SSM", url);
     for (setting, error) in [
         (r#"["marked-by-the-test"]"#, "ANNALS_CLIENTS is refused"),
-        ("/annals/test/clients", "the clients are malformed at line 1, column 29"),
+        ("/annals/test/clients", "ANNALS_CLIENTS: what the parameter /annals/test/clients holds is refused"),
     ] {
         settings.insert("ANNALS_CLIENTS", setting.to_owned());
         let reason = ground.start(&settings).await.unwrap_err().reason();

@@ -7,16 +7,18 @@ use std::collections::BTreeMap;
 use chrono::Utc;
 use serde_json::{Value, json};
 use storage::keys::ServiceKeys;
+use storage::tables::Tables;
 use storage::{Lifetimes, Store};
 use tempfile::TempDir;
 use testkit::{Engine, Function, Outcome, program, settings};
 
-use crate::ground::{ADA, registered_at};
+use crate::ground::{ADA, key, registered_at};
 use crate::over_smtp::{Server, plain};
 
 /// What the function runs on, and every setting of it.
 struct Deployment {
-    _engine: Engine,
+    engine: Engine,
+    tables: Tables,
     _folder: TempDir,
     store: Store,
     server: Server,
@@ -37,7 +39,7 @@ impl Deployment {
         settings.insert("ANNALS_LINKS", "https://app.example.com".to_owned());
         settings.insert("ANNALS_MAIL_FROM", "no-reply@example.com".to_owned());
         settings.insert("ANNALS_SMTP", plain(server.listen().await));
-        Self { _engine: engine, _folder: folder, store, server, settings }
+        Self { engine, tables, _folder: folder, store, server, settings }
     }
 
     async fn start(&self) -> Result<Function, testkit::Ended> {
@@ -87,6 +89,41 @@ async fn the_function_sends_reports_what_it_could_not_send_and_logs_no_address()
         assert!(fields.is_object() && !line.contains("ada@") && !line.contains("token="), "{line}");
     }
     assert!(log.iter().any(|line| line.contains("RCPT: 450")), "{log:#?}");
+}
+
+/// What an operator gives the function by hand, as the page for operators has it, for the first commit of a user.
+fn by_hand(user: domain::UserId) -> Value {
+    let page = include_str!("../../../infra/README.md");
+    let (_, payload) = page.split_once("--payload '").unwrap();
+    let (payload, _) = payload.split_once('\'').unwrap();
+    let payload = payload.replace("0000000007", "0000000001").replace("USER", &user.to_string());
+    serde_json::from_str(&payload).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_mail_that_is_refused_it_is_said_whose_it_was_and_without_its_claim_it_can_be_sent_by_hand() {
+    let deployment = Deployment::new().await;
+    let ada = registered_at(&deployment.store, ADA, Utc::now()).await;
+    let mut function = deployment.start().await.unwrap();
+    deployment.server.refuse("RCPT", "550 5.7.1 <ada@example.com> is nobody you may write to");
+    let done = || Outcome::Answered(json!({"batchItemFailures": []}));
+    assert_eq!(function.invoke(event(ada)).await, done());
+    deployment.server.relents();
+    let taken = || deployment.server.heard().iter().filter(|line| *line == ".").count();
+    assert_eq!((function.invoke(by_hand(ada)).await, taken()), (done(), 0), "it counts as sent");
+    let delete = deployment.engine.client().delete_item().table_name(&deployment.tables.sessions);
+    delete.set_key(Some(key(ada, "mail-0000000001"))).send().await.unwrap();
+    for _ in 0..2 {
+        assert_eq!((function.invoke(by_hand(ada)).await, taken()), (done(), 1));
+    }
+    let log = function.stop().await;
+    let said: Vec<Value> = log.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let refused: Vec<_> = said.iter().filter(|line| line["alarm"] == "mail-refused").collect();
+    let [refused] = refused[..] else { panic!("{log:#?}") };
+    assert_eq!((&refused["user"], &refused["version"]), (&json!(ada), &json!(1)));
+    assert_eq!(refused["reply"], "RCPT: 550");
+    let before = said.iter().filter(|line| line["before"] == 1).count();
+    assert_eq!(before, 2, "each commit was found: {log:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -252,6 +252,16 @@ impl KeySource {
         })
     }
 
+    /// Whether the public keys are those of the keys that sign, where they are kept by themselves. They are not while
+    /// somebody changes these, nor after one who died doing so.
+    pub async fn publishes_what_signs(&self) -> Result<bool, KeysError> {
+        match self {
+            // They follow from the one file, which is replaced in one step.
+            Self::File(_) => Ok(true),
+            Self::Parameters(store) => store.publishes_what_signs().await,
+        }
+    }
+
     /// Changes a ring for everybody who reads it; the ring as it is then. Two who do that at once both succeed, or one of
     /// them is refused for what the other did.
     pub async fn change(

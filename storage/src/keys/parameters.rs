@@ -65,6 +65,9 @@ pub struct Made {
     pub made: Vec<String>,
     /// Those that were there, and are as they were.
     pub kept: Vec<String>,
+    /// That of the public keys, if it was there and was not that of the keys that sign.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mended: Vec<String>,
 }
 
 impl Made {
@@ -117,9 +120,10 @@ impl ParameterStore {
         Ok(found)
     }
 
-    /// Makes every parameter that is not there, and changes none that is. Who was killed on the way is followed by who
-    /// makes the rest; of two at once each makes some.
-    pub async fn make(&self, keys: &ServiceKeys) -> Result<Made, KeysError> {
+    /// Makes every parameter that is not there, and changes no secret that is. Who was killed on the way is followed by who
+    /// makes the rest; of two at once each makes some. Public keys that are not those of the keys that sign are written
+    /// anew.
+    pub async fn make(&self, keys: &ServiceKeys) -> Result<Made, ChangeError> {
         let mut made = Made::default();
         for name in KeyName::SECRET {
             let value = match name {
@@ -141,9 +145,35 @@ impl ParameterStore {
         let parts = self.read(&[KeyName::Signing]).await?;
         let signing = parts.signing.ok_or_else(|| KeysError::Missing(vec![self.name("signing")]))?;
         let public = text(&public(&signing)?)?;
-        let put = self.put(KeyName::Public, &public, false).await?;
-        made.note(self.name(KeyName::Public.as_str()), put.is_some());
+        let new = self.put(KeyName::Public, &public, false).await?.is_some();
+        let name = self.name(KeyName::Public.as_str());
+        if !new && self.mend().await? {
+            made.mended.push(name);
+        } else {
+            made.note(name, new);
+        }
         Ok(made)
+    }
+
+    /// Whether the public keys are those of the keys that sign. They are not while these are being changed.
+    pub(super) async fn publishes_what_signs(&self) -> Result<bool, KeysError> {
+        let (signing, published) = (KeyName::Signing.as_str(), KeyName::Public.as_str());
+        let found = self.get(&[signing, published]).await?;
+        let ring = found.get(signing).ok_or_else(|| KeysError::Missing(vec![self.name(signing)]))?;
+        let fitting = public(&self.parsed(KeyName::Signing, &ring.value)?)?;
+        // What cannot be read is not theirs either.
+        let there = found.get(published).and_then(|stored| serde_json::from_str(&stored.value).ok());
+        Ok(there == Some(fitting))
+    }
+
+    /// Publishes the keys that sign, if others are published: whoever changed them last may have died between the two
+    /// writings. Whether it had to be.
+    async fn mend(&self) -> Result<bool, ChangeError> {
+        let fits = self.publishes_what_signs().await?;
+        if !fits {
+            self.publish().await?;
+        }
+        Ok(!fits)
     }
 
     /// Writes a parameter, and returns its version; `None` if there is one that may not be overwritten.
@@ -184,7 +214,8 @@ impl ParameterStore {
         self.replace(name, ring, read.version, change).await
     }
 
-    /// The same for signing keys. The public halves of new ones come before, those of retired ones go after.
+    /// The same for signing keys. The public halves of new ones come before, those of retired ones go after. Where the ring
+    /// stays as it is, for it had been changed before, what is published is made to fit it.
     pub(super) async fn change_signing(
         &self,
         change: &Change,
@@ -193,7 +224,13 @@ impl ParameterStore {
         let name = RingName::Signing;
         let read = self.stored(name.as_str()).await?;
         let ring: Ring<SigningSecret> = self.parsed(name.key(), &read.value)?;
-        let ring = changed(name, ring, change, now)?;
+        let ring = match changed(name, ring, change, now) {
+            Ok(ring) => ring,
+            Err(refused) => {
+                self.mend().await?;
+                return Err(refused);
+            }
+        };
         if !matches!(change, Change::Retire(_)) {
             self.put(KeyName::Public, &text(&public(&ring)?)?, true).await?;
         }

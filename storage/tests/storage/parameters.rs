@@ -1,6 +1,6 @@
 //! Keys in the Parameter Store: made once, read in one request, and changed by two at once without a loss.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
@@ -205,4 +205,59 @@ async fn of_two_who_rotate_signing_keys_at_once_the_slower_one_publishes_those_o
     let stored = PublicKeys::of(&source.whole().await.unwrap().signing).unwrap();
     assert!(stored.keys.iter().any(|key| key.kid == *id), "they wrote last");
     assert_eq!(serde_json::from_str::<PublicKeys>(&parameters.values()[&public]).unwrap(), stored);
+}
+
+/// Everything but the public keys.
+fn secrets(parameters: &Parameters) -> BTreeMap<String, String> {
+    let mut values = parameters.values();
+    values.remove(&format!("{PREFIX}public"));
+    values
+}
+
+#[tokio::test]
+async fn public_keys_that_are_not_those_that_sign_are_put_right_by_making_keys_again() {
+    let parameters = made().await;
+    let source = source(&parameters);
+    let public = format!("{PREFIX}public");
+    let outdated = parameters.values()[&public].clone();
+    assert!(source.publishes_what_signs().await.unwrap());
+    source.change(RingName::Signing, &Change::Rotate, noon()).await.unwrap();
+    let (fitting, before) = (parameters.values()[&public].clone(), secrets(&parameters));
+    for wrong in [outdated.as_str(), "{\"keys\":[]}", "nonsense"] {
+        parameters.put(&public, wrong);
+        assert!(!source.publishes_what_signs().await.unwrap(), "{wrong}");
+        let again = store(&parameters).make(&ServiceKeys::random().unwrap()).await.unwrap();
+        assert_eq!(
+            (again.made.len(), again.kept.len(), again.mended.as_slice()),
+            (0, 9, &[public.clone()][..])
+        );
+        assert_eq!((&parameters.values()[&public], secrets(&parameters)), (&fitting, before.clone()));
+    }
+    let again = store(&parameters).make(&ServiceKeys::random().unwrap()).await.unwrap();
+    assert_eq!((again.kept.len(), again.mended.len()), (10, 0));
+    parameters.remove(&public);
+    assert!(!source.publishes_what_signs().await.unwrap());
+}
+
+#[tokio::test]
+async fn who_died_changing_signing_keys_is_followed_by_who_publishes_them() {
+    let parameters = made().await;
+    let source = source(&parameters);
+    let public = format!("{PREFIX}public");
+    let first = source.whole().await.unwrap().signing.current().0.clone();
+    let outdated = parameters.values()[&public].clone();
+    source.change(RingName::Signing, &Change::Rotate, noon()).await.unwrap();
+    let with_next = parameters.values()[&public].clone();
+    // The ring is written, and what came after is not: whoever asks for the same again hears that it is done.
+    parameters.put(&public, &outdated);
+    let again = source.change(RingName::Signing, &Change::Rotate, noon()).await;
+    assert!(matches!(again, Err(ChangeError::NextAlready { .. })));
+    assert_eq!(parameters.values()[&public], with_next);
+    let retired = Change::Retire(first.clone());
+    source.change(RingName::Signing, &retired, minutes(180)).await.unwrap();
+    parameters.put(&public, &with_next);
+    let again = source.change(RingName::Signing, &retired, minutes(180)).await;
+    assert!(matches!(again, Err(ChangeError::NoSuchKey { .. })));
+    let left: PublicKeys = serde_json::from_str(&parameters.values()[&public]).unwrap();
+    assert!(left.keys.len() == 1 && left.keys[0].kid != first, "a key that was retired verifies nothing");
 }

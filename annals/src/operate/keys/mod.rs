@@ -38,7 +38,7 @@ async fn source(args: &DeploymentArgs) -> Result<KeySource, PlaceError> {
     })
 }
 
-/// Makes all keys of a stack; none is changed that is there.
+/// Makes all keys of a stack; none is changed that is there. What is published of them is made to fit.
 async fn make(args: &MakeKeysArgs) -> Result<ExitCode, OperateError> {
     let (name, path) = match (&args.stack, &args.prefix) {
         (Some(stack), _) => (stack.as_str(), format!("/annals/{stack}/keys/")),
@@ -51,12 +51,15 @@ async fn make(args: &MakeKeysArgs) -> Result<ExitCode, OperateError> {
     let mut keys =
         ServiceKeys::random().map_err(|_| PlaceError::from(KeysError::File(KeyFileError::NoRandomness)))?;
     keys.deployment = keys.deployment.replace("local", name);
-    let made = ParameterStore::new(&sdk, prefix.clone()).make(&keys).await.map_err(PlaceError::from)?;
+    let made = ParameterStore::new(&sdk, prefix.clone()).make(&keys).await?;
     report::write(args.report.json, &made, || {
         let (new, kept) = (made.made.len() as u64, made.kept.len() as u64);
         let mut words = format!("{} made below {prefix} in {region}", report::count(new, "parameter"));
         if kept > 0 {
             words.push_str(&format!("; {} there already, as before", report::count(kept, "parameter")));
+        }
+        for name in &made.mended {
+            words.push_str(&format!("; {name} was not that of the keys that sign, and is now"));
         }
         words
     })?;
@@ -77,9 +80,16 @@ struct ListedKey {
     key: KeyInRing,
 }
 
-/// Lists the keys of every ring.
+/// Lists the keys of every ring. Says on standard error if others are published than those that sign.
 async fn list(args: &ListKeysArgs) -> Result<ExitCode, OperateError> {
-    let keys = source(&args.deployment).await?.whole().await.map_err(PlaceError::from)?;
+    let source = source(&args.deployment).await?;
+    let keys = source.whole().await.map_err(PlaceError::from)?;
+    if !source.publishes_what_signs().await.map_err(PlaceError::from)? {
+        eprintln!(
+            "annals: the public keys are not those of the keys that sign; unless somebody is changing them just now, \
+             `annals keys make` mends that"
+        );
+    }
     let now = Clock::system().now();
     let rings = RingName::ALL.map(|ring| (ring, keys.ring(ring, now)));
     let listed = rings.iter().flat_map(|(ring, keys)| {

@@ -1,142 +1,35 @@
+//! Log, views and identifiers, held against one another while the system runs.
+
+mod addresses;
+mod report;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domain::{UserId, Version};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use serde::Serialize;
 use storage::{
-    Broken, Identifier, Identifiers, Moment, PastError, ReadError, Scanned, Snapshot, StoredView,
-    Unavailable, View,
+    Broken, Identifiers, Moment, PastError, ReadError, Scanned, Snapshot, StoredView, Unavailable, View,
 };
 use tokio::time::{Instant, sleep};
+
+pub(super) use report::LISTED;
+pub use report::{Difference, Finding, VerifyReport};
 
 use super::checkpoint::{Counts, Outcome};
 use super::orphans::orphans;
 use super::parked::ParkedUsers;
 use super::standing::Standing;
-use super::{AT_ONCE, Covered, Pass, Phase, Replay, ReplayError};
+use super::{AT_ONCE, Pass, Phase, Replay, ReplayError};
 use crate::ReadModel;
 
-/// The most differences a report lists. All are counted.
-pub(super) const LISTED: usize = 1_000;
 /// How long the projector may take to bring a view up to date before the view is reported.
 const PROJECTED_WITHIN: Duration = Duration::from_secs(2);
 /// The first pause before a view is looked at again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
-/// How often an address is looked up again while its user's log keeps growing.
-const TRIES: usize = 8;
-
-/// What a verification found.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct VerifyReport {
-    /// What was read.
-    #[serde(flatten)]
-    pub covered: Covered,
-    /// How many differences there are.
-    pub total: u64,
-    /// The first of them.
-    pub differences: Vec<Difference>,
-    /// The users who are parked. Why they should not be, or why they have to be, is among the differences.
-    #[serde(skip_serializing_if = "ParkedUsers::is_empty")]
-    pub parked: ParkedUsers,
-}
-
-/// Where log, view and identifiers do not agree.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Difference {
-    /// Whose; `None` if that cannot be told.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<UserId>,
-    /// What.
-    #[serde(flatten)]
-    pub finding: Finding,
-}
-
-/// What was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Finding {
-    /// The log cannot be read.
-    LogBroken {
-        /// The code of the damage.
-        code: &'static str,
-        /// The first commit that cannot be read, if it is known which.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        version: Option<Version>,
-    },
-    /// The user has a vault and no commit.
-    VaultWithoutLog,
-    /// An item of the events table belongs to nobody's log.
-    LogItemMalformed,
-    /// The log ends before the last commit that the view shows.
-    LogEndsBeforeView {
-        /// The last commit of the log.
-        log: Version,
-        /// The last commit of the view.
-        view: Version,
-    },
-    /// The log is whole, and its commit that the view shows last is not the one that the view was made from: the log
-    /// was cut off before it and went on another way.
-    LogWentAnotherWay {
-        /// The last commit of the log.
-        log: Version,
-        /// The last commit of the view.
-        view: Version,
-    },
-    /// There is no view.
-    ViewAbsent,
-    /// The view is not brought up to date.
-    ViewBehind {
-        /// The last commit of the log.
-        log: Version,
-        /// The last commit of the view.
-        view: Version,
-    },
-    /// The view says something else than the log.
-    ViewDiffers,
-    /// The view does not open.
-    ViewTorn,
-    /// The view is marked as parked, and the log can be read.
-    ViewParked,
-    /// The view was put by code of a lower fold number.
-    ViewOfLowerFold,
-    /// The view was put by code of a higher fold number, so this code cannot tell whether it is right.
-    ViewOfHigherFold,
-    /// There is a view and no log.
-    ViewWithoutLog,
-    /// There is a view of a user who has been erased.
-    ViewOfErased,
-    /// A view's key is no user id.
-    ViewMalformed,
-    /// The user's address leads to nobody.
-    IdentifierMissing,
-    /// The user's address leads to somebody else.
-    IdentifierOfAnother {
-        /// To whom.
-        found: UserId,
-    },
-    /// An identifier leads to this user, and is not the one of their address.
-    IdentifierWithoutUser,
-    /// An identifier leads to nobody.
-    IdentifierMalformed,
-}
-
-impl VerifyReport {
-    /// Whether log, views and identifiers agree.
-    pub const fn holds(&self) -> bool {
-        self.total == 0
-    }
-
-    fn add(&mut self, user: Option<UserId>, finding: Finding) {
-        self.total += 1;
-        if self.differences.len() < LISTED {
-            self.differences.push(Difference { user, finding });
-        }
-    }
-}
 
 impl Replay {
     /// Compares the log with the views and, both ways, with the identifiers, while the system runs: what differs is
@@ -348,116 +241,6 @@ impl Verify {
             }
         }
     }
-
-    /// From users to identifiers: the address of each leads to its user.
-    async fn addresses_of(
-        &self,
-        identifiers: &Identifiers,
-        users: &[(UserId, Snapshot)],
-    ) -> Result<(), Unavailable> {
-        let addressed: Vec<_> = users
-            .iter()
-            .filter_map(|(user, snapshot)| Some((*user, identifier_of(identifiers, snapshot)?)))
-            .collect();
-        let wanted: Vec<_> = addressed.iter().map(|(_, identifier)| identifier.clone()).collect();
-        let owners = identifiers.find_all(&wanted).await?;
-        for (user, identifier) in addressed {
-            if owners.get(&identifier) != Some(&user)
-                && let Some(finding) = self.look_up_again(identifiers, user).await?
-            {
-                self.report(Some(user), finding);
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks an address up between two looks at the log. An address changes hands together with the log, so if that
-    /// has not grown, the answer is final.
-    async fn look_up_again(
-        &self,
-        identifiers: &Identifiers,
-        user: UserId,
-    ) -> Result<Option<Finding>, Unavailable> {
-        for _ in 0..TRIES {
-            let Ok(before) = self.model.log.fold(user).await?.outcome else { return Ok(None) };
-            let Some(identifier) = identifier_of(identifiers, &before) else { return Ok(None) };
-            let owners = identifiers.find_all(std::slice::from_ref(&identifier)).await?;
-            let finding = match owners.get(&identifier) {
-                Some(found) if *found == user => return Ok(None),
-                Some(found) => Finding::IdentifierOfAnother { found: *found },
-                None => Finding::IdentifierMissing,
-            };
-            if self.model.log.fold(user).await?.outcome.is_ok_and(|after| after.head == before.head) {
-                return Ok(Some(finding));
-            }
-        }
-        Ok(None)
-    }
-
-    /// From identifiers to users: each is that of its user's address.
-    async fn every_identifier(&self, identifiers: &Identifiers) -> Result<(), Unavailable> {
-        let mut from = None;
-        loop {
-            let page = identifiers.page(from).await?;
-            for _ in 0..page.malformed {
-                self.report(None, Finding::IdentifierMalformed);
-            }
-            let mut users: Vec<_> = page.entries.iter().map(|(_, user)| *user).collect();
-            users.sort_unstable();
-            users.dedup();
-            let views = self.model.views.read_all(&users, true).await?;
-            for (identifier, user) in page.entries {
-                // The views have been compared with the log before: most need no second look.
-                let view = users.binary_search(&user).ok().and_then(|place| views.get(place));
-                let shown = view.and_then(|stored| match &stored.view {
-                    View::Of(snapshot) => identifier_of(identifiers, snapshot),
-                    View::Absent | View::Foreign { .. } | View::Torn(_) => None,
-                });
-                if shown.as_ref() != Some(&identifier)
-                    && !self.leads_home(identifiers, &identifier, user).await?
-                {
-                    self.report(Some(user), Finding::IdentifierWithoutUser);
-                }
-            }
-            match page.next {
-                Some(next) => from = Some(next),
-                None => return Ok(()),
-            }
-        }
-    }
-
-    /// Whether an identifier is that of its user's address, by the log; or is no more, or the log cannot tell.
-    async fn leads_home(
-        &self,
-        identifiers: &Identifiers,
-        identifier: &Identifier,
-        user: UserId,
-    ) -> Result<bool, Unavailable> {
-        for _ in 0..TRIES {
-            let before = match self.model.log.fold(user).await?.outcome {
-                Ok(snapshot) if identifier_of(identifiers, &snapshot).as_ref() == Some(identifier) => {
-                    return Ok(true);
-                }
-                Ok(snapshot) => Some(snapshot.head),
-                Err(Broken::Erased) => None,
-                Err(_) => return Ok(true),
-            };
-            let owners = identifiers.find_all(std::slice::from_ref(identifier)).await?;
-            if owners.get(identifier) != Some(&user) {
-                return Ok(true);
-            }
-            // The user may have come back to it between the two looks: with a commit.
-            let after = self.model.log.fold(user).await?.outcome.ok().map(|after| after.head);
-            if after == before {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-}
-
-fn identifier_of(identifiers: &Identifiers, snapshot: &Snapshot) -> Option<Identifier> {
-    snapshot.user.account()?.email.as_ref().map(|email| identifiers.key.email(email))
 }
 
 fn shown(stored: &StoredView) -> Version {
