@@ -229,7 +229,7 @@ def rule_findings(template):
     watched = {d["Value"] for a in resources(template, "AWS::CloudWatch::Alarm").values() if a["MetricName"] == "Findings"
                for d in a["Dimensions"]}
     named = {name for crate in ("command-api", "storage", "projector", "mailer") for file in (ROOT / crate / "src").rglob("*.rs")
-             for name in re.findall(r'\(?alarm\b[^=;"]*= \(?"([a-z-]+)"', file.read_text())}
+             for name in re.findall(r'\balarm\b[^=;"]*=[^=;"]*"([a-z-]+)"', file.read_text())}
     # Whoever is parked has a metric. A commit that the mailer cannot read has its user parked.
     for name in sorted((named ^ watched) - {"parked", "mail-unreadable"}):
         found.append(f"alarms: {name} is not both found by a program and watched")
