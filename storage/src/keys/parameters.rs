@@ -10,7 +10,7 @@ use aws_sdk_ssm::config::retry::RetryConfig;
 use aws_sdk_ssm::config::timeout::TimeoutConfig;
 use aws_sdk_ssm::error::SdkError;
 use aws_sdk_ssm::operation::put_parameter::PutParameterError;
-use aws_sdk_ssm::types::ParameterType;
+use aws_sdk_ssm::types::{ParameterTier, ParameterType};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -188,6 +188,8 @@ impl ParameterStore {
             .name(self.name(name.as_str()))
             .value(value)
             .r#type(kind)
+            // A ring of many keys may outgrow the 4 KB of the standard tier, which costs nothing.
+            .tier(ParameterTier::IntelligentTiering)
             .overwrite(overwrite);
         match request.send().await {
             Ok(put) => Ok(Some(put.version())),
