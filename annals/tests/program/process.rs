@@ -123,6 +123,33 @@ impl Data {
         Server::start(self.command(&["serve", "--port", "0", "--argon2", CHEAP])).await
     }
 
+    /// Waits until the projector and the mailer of the server on this folder have handled all of the log's stream: from
+    /// then on they write nothing by themselves. (A view may show a commit whose record is still to come.)
+    pub(crate) async fn settled(&self) {
+        let settled = || {
+            let last = self.last_record();
+            ["stream.json", "mail-stream.json"].iter().all(|place| self.handled_up_to(place) == last)
+        };
+        until("a stream that is handled", settled).await;
+    }
+
+    /// The sequence number of the last record in the log's stream.
+    fn last_record(&self) -> Option<u64> {
+        let data = rusqlite::Connection::open(self.path().join("dynamodb.sqlite")).unwrap();
+        data.busy_timeout(PATIENCE).unwrap();
+        let last = "SELECT MAX(CAST(sequence_number AS INTEGER)) FROM _stream_records WHERE table_name = ?1";
+        data.query_row(last, ["annals-events"], |row| row.get(0)).unwrap()
+    }
+
+    /// The last sequence number that a consumer of the stream has handled, which it keeps in this file.
+    fn handled_up_to(&self, place: &str) -> Option<u64> {
+        let place: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(self.path().join(place)).ok()?).unwrap();
+        let mut shards = place["shards"].as_object().unwrap().values();
+        // The stream's clients are told the number in the file with 21 digits, the first of which is a one.
+        shards.next()?["after"].as_str().unwrap().strip_prefix('1').unwrap().parse().ok()
+    }
+
     /// The service keys.
     pub(crate) fn keys(&self) -> storage::keys::ServiceKeys {
         storage::keys::ServiceKeys::open(&self.path().join("service-keys.json")).unwrap()
