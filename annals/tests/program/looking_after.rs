@@ -35,7 +35,7 @@ async fn what_is_as_it_should_be_is_said_to_be_beside_the_server_and_after_it() 
     let mut server = Some(server);
     for _ in ["beside", "after"] {
         let verified = data.run(&["verify"]).await;
-        assert_eq!((verified.code, verified.err.as_str()), (Some(0), ""), "{verified:?}");
+        assert_eq!((verified.code, verified.said().as_str()), (Some(0), ""), "{verified:?}");
         assert_eq!(verified.out, "4 users, 7 events, no difference\n");
         let verified = data.run(&["verify", "--json"]).await;
         let holds = json!({"users": 4, "commits": 7, "events": 7, "total": 0, "differences": []});

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use testkit::commit_after;
 
 use crate::client::{ADA, Answer, Client, emails};
-use crate::process::{Data, Ended};
+use crate::process::{Data, Ended, until};
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
@@ -129,7 +129,7 @@ async fn poisoned_users_are_parked_listed_and_repaired_and_nobody_else_notices()
         lines.filter(|line| line["alarm"] == "parked" && line["level"] == "ERROR").collect::<Vec<_>>()
     };
     let of_unknown = |line: &Value| line["user"] == **unknown && line["code"] == "unknown-event";
-    assert!(alarms(&server.err()).iter().any(of_unknown), "{}", server.err());
+    until("an alarm", || alarms(&server.err()).iter().any(of_unknown)).await;
     assert_eq!(client.login("user-4@example.com").await.status, 200, "{sound} notices nothing");
 
     // The causes go: two by records of the stream, one for the repair to find out.

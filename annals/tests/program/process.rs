@@ -38,8 +38,19 @@ impl Ended {
     /// The result of a command that was given `--json`: one line, and nothing on standard error.
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
-        assert_eq!((self.out.lines().count(), self.err.as_str()), (1, ""), "{self:?}");
+        assert_eq!((self.out.lines().count(), self.said().as_str()), (1, ""), "{self:?}");
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// What it said on standard error, but for the lines on how far it was that come on a busy machine.
+    pub(crate) fn said(&self) -> String {
+        let of_progress = |line: &&str| {
+            ["rebuilding", "comparing", "repairing", "verifying", "mending"]
+                .iter()
+                .any(|doing| line.starts_with(&format!("{doing}: ")) && line.ends_with(" commits"))
+        };
+        let lines = self.err.lines().filter(|line| !of_progress(line));
+        lines.map(|line| format!("{line}\n")).collect()
     }
 
     /// Asserts that the command was refused with exit code 2 and one line that says this.
@@ -164,8 +175,8 @@ impl Data {
 /// A server, killed with this value.
 pub(crate) struct Server {
     child: Child,
-    out: Arc<Mutex<String>>,
-    err: Arc<Mutex<String>>,
+    out: Collected,
+    err: Collected,
     /// Where it listens, such as `http://127.0.0.1:40123`.
     pub(crate) url: String,
 }
@@ -177,11 +188,11 @@ impl Server {
         let (out, err) = (collect(child.stdout.take().unwrap()), collect(child.stderr.take().unwrap()));
         until("a server that starts", || {
             let ended = child.try_wait().unwrap();
-            assert!(ended.is_none(), "{ended:?}: {}", err.lock().unwrap());
-            out.lock().unwrap().contains("/me ")
+            assert!(ended.is_none(), "{ended:?}: {}", err.text());
+            out.text().contains("/me ")
         })
         .await;
-        let url = out.lock().unwrap().lines().next().unwrap().rsplit(' ').next().unwrap().to_owned();
+        let url = out.text().lines().next().unwrap().rsplit(' ').next().unwrap().to_owned();
         Self { child, out, err, url }
     }
 
@@ -196,12 +207,12 @@ impl Server {
 
     /// What it has written to standard output.
     pub(crate) fn out(&self) -> String {
-        self.out.lock().unwrap().clone()
+        self.out.text()
     }
 
     /// What it has written to standard error.
     pub(crate) fn err(&self) -> String {
-        self.err.lock().unwrap().clone()
+        self.err.text()
     }
 
     /// Sends a signal, such as `TERM`.
@@ -210,12 +221,12 @@ impl Server {
         assert!(kill.unwrap().success());
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for everything that it wrote.
     pub(crate) async fn ended(mut self) -> Ended {
         let mut status = None;
         until("a server that ends", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
+            status = status.or_else(|| self.child.try_wait().unwrap());
+            status.is_some() && self.out.is_whole() && self.err.is_whole()
         })
         .await;
         Ended { code: status.unwrap().code(), out: self.out(), err: self.err() }
@@ -242,16 +253,33 @@ impl Drop for Server {
     }
 }
 
-fn collect(mut from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+/// What a process has written so far.
+struct Collected {
+    text: Arc<Mutex<String>>,
+    reading: std::thread::JoinHandle<()>,
+}
+
+impl Collected {
+    fn text(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    /// Whether nothing more can come.
+    fn is_whole(&self) -> bool {
+        self.reading.is_finished()
+    }
+}
+
+fn collect(mut from: impl Read + Send + 'static) -> Collected {
     let text = Arc::new(Mutex::new(String::new()));
     let collected = Arc::clone(&text);
-    std::thread::spawn(move || {
+    let reading = std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
             collected.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..count]));
         }
     });
-    text
+    Collected { text, reading }
 }
 
 /// What lies in a folder.
