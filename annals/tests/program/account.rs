@@ -122,7 +122,7 @@ async fn what_a_run_over_a_stack_has_left_is_gone_on_with_for_that_stack_alone()
     assert!(anew.err.contains("it is that of another endpoint"), "{anew:?}");
     std::fs::write(&file, left("AWS in eu-central-1")).unwrap();
     let resumed = stack.run(&["repair", "--json"]).await;
-    assert_eq!(resumed.err, "resumed: 3 users done before\n", "{resumed:?}");
+    assert_eq!(resumed.said(), "resumed: 3 users done before\n", "{resumed:?}");
     assert!(!file.exists());
 }
 

@@ -30,11 +30,12 @@ async fn what_is_as_it_should_be_is_said_to_be_beside_the_server_and_after_it() 
     let client = Client::of(&server);
     client.populate(emails(3)).await;
     client.register(ADA).await;
+    data.settled().await;
 
     let mut server = Some(server);
     for _ in ["beside", "after"] {
         let verified = data.run(&["verify"]).await;
-        assert_eq!((verified.code, verified.err.as_str()), (Some(0), ""), "{verified:?}");
+        assert_eq!((verified.code, verified.said().as_str()), (Some(0), ""), "{verified:?}");
         assert_eq!(verified.out, "4 users, 7 events, no difference\n");
         let verified = data.run(&["verify", "--json"]).await;
         let holds = json!({"users": 4, "commits": 7, "events": 7, "total": 0, "differences": []});
@@ -70,7 +71,7 @@ async fn a_lost_view_is_reported_and_repaired() {
     let data = Data::new();
     let server = data.serve().await;
     let users = Client::of(&server).populate(emails(3)).await;
-    data.run(&["verify"]).await;
+    data.settled().await;
     delete_view(&data, &users[1]).await;
 
     let verified = data.run(&["verify"]).await;
@@ -91,7 +92,7 @@ async fn a_dry_run_changes_nothing() {
     let data = Data::new();
     let server = data.serve().await;
     let users = Client::of(&server).populate(emails(3)).await;
-    data.run(&["verify"]).await;
+    data.settled().await;
     delete_view(&data, &users[0]).await;
     let views = async || {
         let items = data.tables().scan().table_name("annals-views").send().await.unwrap().items.unwrap();
@@ -116,6 +117,7 @@ async fn a_lost_identifier_is_reported_and_no_rebuild_hides_it() {
     let data = Data::new();
     let server = data.serve().await;
     Client::of(&server).populate(emails(2)).await;
+    data.settled().await;
     assert_eq!(empty(&data, "annals-identifiers", &["identifier"]).await, 2);
     let verified = data.run(&["verify", "--json"]).await;
     assert_eq!((verified.code, &verified.json()["total"]), (Some(1), &json!(2)), "{verified:?}");
@@ -131,6 +133,7 @@ async fn a_broken_log_is_reported_by_each_command_with_exit_code_1() {
     let data = Data::new();
     let server = data.serve().await;
     let users = Client::of(&server).populate(emails(2)).await;
+    data.settled().await;
     let delete = data.tables().delete_item().table_name("annals-events");
     let delete = delete.key("user", AttributeValue::S(users[0].clone()));
     delete.key("item", AttributeValue::S("commit-0000000001".into())).send().await.unwrap();

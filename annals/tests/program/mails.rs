@@ -162,9 +162,9 @@ async fn a_mail_of_a_server_that_was_killed_comes_after_the_next_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_that_does_not_get_through_delays_nothing_else() {
     let data = Data::new();
-    let nowhere = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let nobody = testkit::Nobody::new();
     let mut command = data.command(&["serve", "--port", "0", "--argon2", CHEAP]);
-    command.env("ANNALS_SMTP", format!("smtp://127.0.0.1:{nowhere}"));
+    command.env("ANNALS_SMTP", format!("smtp://{}", nobody.address()));
     let server = Server::start(command).await;
     assert!(server.out().contains("Mails are sent by SMTP.\n"), "{}", server.out());
     assert_eq!(page(&server, "/outbox", "text/html").await.0, 404);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use testkit::commit_after;
 
 use crate::client::{ADA, Answer, Client, emails};
-use crate::process::{Data, Ended};
+use crate::process::{Data, Ended, until};
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
@@ -74,7 +74,7 @@ async fn poisoned_users_are_parked_listed_and_repaired_and_nobody_else_notices()
     let client = Client::of(&server);
     let users = client.populate(emails(4)).await;
     let [unknown, broken, vaultless, sound] = &users[..] else { panic!("{users:?}") };
-    assert_eq!(data.run(&["verify"]).await.code, Some(0));
+    data.settled().await;
     let none = data.run(&["parked"]).await;
     assert_eq!((none.code, none.out.as_str(), none.err.as_str()), (Some(0), "0 users parked\n", ""));
     let tables = data.tables();
@@ -129,7 +129,7 @@ async fn poisoned_users_are_parked_listed_and_repaired_and_nobody_else_notices()
         lines.filter(|line| line["alarm"] == "parked" && line["level"] == "ERROR").collect::<Vec<_>>()
     };
     let of_unknown = |line: &Value| line["user"] == **unknown && line["code"] == "unknown-event";
-    assert!(alarms(&server.err()).iter().any(of_unknown), "{}", server.err());
+    until("an alarm", || alarms(&server.err()).iter().any(of_unknown)).await;
     assert_eq!(client.login("user-4@example.com").await.status, 200, "{sound} notices nothing");
 
     // The causes go: two by records of the stream, one for the repair to find out.
@@ -158,7 +158,7 @@ async fn what_a_parked_user_asks_for_fails_cleanly_and_loses_nothing() {
     let user = client.register(ADA).await.text_of("user_id");
     let signed_in = client.login(ADA).await;
     let (access, refresh) = (signed_in.text_of("access_token"), signed_in.text_of("refresh_token"));
-    assert_eq!(data.run(&["verify"]).await.code, Some(0));
+    data.settled().await;
     let profile = client.me(&access).await;
     let tables = data.tables();
     let (vault, second) =

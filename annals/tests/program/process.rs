@@ -38,8 +38,19 @@ impl Ended {
     /// The result of a command that was given `--json`: one line, and nothing on standard error.
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
-        assert_eq!((self.out.lines().count(), self.err.as_str()), (1, ""), "{self:?}");
+        assert_eq!((self.out.lines().count(), self.said().as_str()), (1, ""), "{self:?}");
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// What it said on standard error, but for the lines on how far it was that come on a busy machine.
+    pub(crate) fn said(&self) -> String {
+        let of_progress = |line: &&str| {
+            ["rebuilding", "comparing", "repairing", "verifying", "mending"]
+                .iter()
+                .any(|doing| line.starts_with(&format!("{doing}: ")) && line.ends_with(" commits"))
+        };
+        let lines = self.err.lines().filter(|line| !of_progress(line));
+        lines.map(|line| format!("{line}\n")).collect()
     }
 
     /// Asserts that the command was refused with exit code 2 and one line that says this.
@@ -123,6 +134,33 @@ impl Data {
         Server::start(self.command(&["serve", "--port", "0", "--argon2", CHEAP])).await
     }
 
+    /// Waits until the projector and the mailer of the server on this folder have handled all of the log's stream: from
+    /// then on they write nothing by themselves. (A view may show a commit whose record is still to come.)
+    pub(crate) async fn settled(&self) {
+        let settled = || {
+            let last = self.last_record();
+            ["stream.json", "mail-stream.json"].iter().all(|place| self.handled_up_to(place) == last)
+        };
+        until("a stream that is handled", settled).await;
+    }
+
+    /// The sequence number of the last record in the log's stream.
+    fn last_record(&self) -> Option<u64> {
+        let data = rusqlite::Connection::open(self.path().join("dynamodb.sqlite")).unwrap();
+        data.busy_timeout(PATIENCE).unwrap();
+        let last = "SELECT MAX(CAST(sequence_number AS INTEGER)) FROM _stream_records WHERE table_name = ?1";
+        data.query_row(last, ["annals-events"], |row| row.get(0)).unwrap()
+    }
+
+    /// The last sequence number that a consumer of the stream has handled, which it keeps in this file.
+    fn handled_up_to(&self, place: &str) -> Option<u64> {
+        let place: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(self.path().join(place)).ok()?).unwrap();
+        let mut shards = place["shards"].as_object().unwrap().values();
+        // The stream's clients are told the number in the file with 21 digits, the first of which is a one.
+        shards.next()?["after"].as_str().unwrap().strip_prefix('1').unwrap().parse().ok()
+    }
+
     /// The service keys.
     pub(crate) fn keys(&self) -> storage::keys::ServiceKeys {
         storage::keys::ServiceKeys::open(&self.path().join("service-keys.json")).unwrap()
@@ -137,8 +175,8 @@ impl Data {
 /// A server, killed with this value.
 pub(crate) struct Server {
     child: Child,
-    out: Arc<Mutex<String>>,
-    err: Arc<Mutex<String>>,
+    out: Collected,
+    err: Collected,
     /// Where it listens, such as `http://127.0.0.1:40123`.
     pub(crate) url: String,
 }
@@ -150,11 +188,11 @@ impl Server {
         let (out, err) = (collect(child.stdout.take().unwrap()), collect(child.stderr.take().unwrap()));
         until("a server that starts", || {
             let ended = child.try_wait().unwrap();
-            assert!(ended.is_none(), "{ended:?}: {}", err.lock().unwrap());
-            out.lock().unwrap().contains("/me ")
+            assert!(ended.is_none(), "{ended:?}: {}", err.text());
+            out.text().contains("/me ")
         })
         .await;
-        let url = out.lock().unwrap().lines().next().unwrap().rsplit(' ').next().unwrap().to_owned();
+        let url = out.text().lines().next().unwrap().rsplit(' ').next().unwrap().to_owned();
         Self { child, out, err, url }
     }
 
@@ -169,12 +207,12 @@ impl Server {
 
     /// What it has written to standard output.
     pub(crate) fn out(&self) -> String {
-        self.out.lock().unwrap().clone()
+        self.out.text()
     }
 
     /// What it has written to standard error.
     pub(crate) fn err(&self) -> String {
-        self.err.lock().unwrap().clone()
+        self.err.text()
     }
 
     /// Sends a signal, such as `TERM`.
@@ -183,12 +221,12 @@ impl Server {
         assert!(kill.unwrap().success());
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for everything that it wrote.
     pub(crate) async fn ended(mut self) -> Ended {
         let mut status = None;
         until("a server that ends", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
+            status = status.or_else(|| self.child.try_wait().unwrap());
+            status.is_some() && self.out.is_whole() && self.err.is_whole()
         })
         .await;
         Ended { code: status.unwrap().code(), out: self.out(), err: self.err() }
@@ -215,16 +253,33 @@ impl Drop for Server {
     }
 }
 
-fn collect(mut from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+/// What a process has written so far.
+struct Collected {
+    text: Arc<Mutex<String>>,
+    reading: std::thread::JoinHandle<()>,
+}
+
+impl Collected {
+    fn text(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    /// Whether nothing more can come.
+    fn is_whole(&self) -> bool {
+        self.reading.is_finished()
+    }
+}
+
+fn collect(mut from: impl Read + Send + 'static) -> Collected {
     let text = Arc::new(Mutex::new(String::new()));
     let collected = Arc::clone(&text);
-    std::thread::spawn(move || {
+    let reading = std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
             collected.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..count]));
         }
     });
-    text
+    Collected { text, reading }
 }
 
 /// What lies in a folder.

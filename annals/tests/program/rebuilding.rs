@@ -14,7 +14,7 @@ async fn a_deleted_read_model_comes_back_equal() {
     client.populate(emails(11)).await;
     let signed_in = client.login("user-7@example.com").await;
     let token = signed_in.text_of("access_token");
-    assert_eq!(data.run(&["verify"]).await.code, Some(0));
+    data.settled().await;
     let before = client.me(&token).await;
 
     assert_eq!(empty(&data, "annals-views", &["user"]).await, 11);
@@ -39,7 +39,7 @@ async fn the_segments_together_rebuild_everything_once() {
     let data = Data::new();
     let server = data.serve().await;
     Client::of(&server).populate(emails(12)).await;
-    assert_eq!(data.run(&["verify"]).await.code, Some(0));
+    data.settled().await;
     assert_eq!(empty(&data, "annals-views", &["user"]).await, 12);
 
     let mut counts = Vec::new();
@@ -183,7 +183,7 @@ async fn after_a_roll_back_newer_views_stay_until_the_operator_says_otherwise() 
     let client = Client::of(&server);
     let users = client.populate(emails(3)).await;
     let token = client.login("user-1@example.com").await.text_of("access_token");
-    assert_eq!(data.run(&["verify"]).await.code, Some(0));
+    data.settled().await;
     // What code of the next fold number would have left.
     let store = Population::of(&data).store;
     let newer = store.views.clone().with_fold(domain::FOLD + 1);

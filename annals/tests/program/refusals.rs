@@ -120,8 +120,8 @@ async fn a_data_folder_that_cannot_be_made_or_written_is_named() {
 async fn an_endpoint_that_does_not_answer_is_named_at_once() {
     let data = Data::new();
     data.serve().await.stop().await;
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let endpoint = format!("http://{nobody}");
+    let nobody = testkit::Nobody::new();
+    let endpoint = format!("http://{}", nobody.address());
     for command in COMMANDS.into_iter().chain([&["serve", "--port", "0"][..]]) {
         let command = [command, &["--endpoint", &endpoint]].concat();
         data.run(&command).await.is_refused(&format!("no DynamoDB answers at {endpoint}: "));

@@ -9,6 +9,9 @@ const BUFFER: u64 = 19 * 1024;
 /// benchmark `start` holds to it: of this one the code alone fills more.
 const RESTS_UNDER: u64 = 128 * 1024;
 
+/// For so long, one start after another may take longer than it should.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// The memory of a process that is in RAM, in KiB.
 fn resident(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
@@ -18,7 +21,7 @@ fn resident(server: &Server) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_in_memory_answers_within_a_second_and_rests_in_little_of_it() {
-    // The quickest of a few starts: a busy machine is not the program's fault.
+    // The quickest of the starts of a minute: a busy machine is not the program's fault.
     let mut times = Vec::new();
     let (server, client) = loop {
         let mut command = program();
@@ -31,7 +34,7 @@ async fn a_server_in_memory_answers_within_a_second_and_rests_in_little_of_it() 
         if times.last() < Some(&Duration::from_secs(1)) {
             break (server, client);
         }
-        assert!(times.len() < 5, "{times:?}");
+        assert!(times.iter().sum::<Duration>() < PATIENCE, "{times:?}");
     };
 
     let before = resident(&server);

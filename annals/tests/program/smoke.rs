@@ -233,11 +233,11 @@ async fn where_nobody_answers_or_not_in_time_it_says_so() {
     let silent = smoke(&url, &["--timeout", "1"]).await;
     assert_eq!(silent.code, Some(1));
     assert!(silent.out.contains("no answer within 1 s"), "{silent:?}");
-    drop(listener);
-    let nobody = smoke(&url, &["--json"]).await;
-    let report = nobody.json();
+    let nobody = testkit::Nobody::new();
+    let refused = smoke(&format!("http://{}", nobody.address()), &["--json"]).await;
+    let report = refused.json();
     assert_eq!(
-        (nobody.code, &report["outcome"], &report["steps"][0]["status"]),
+        (refused.code, &report["outcome"], &report["steps"][0]["status"]),
         (Some(1), &json!("failed"), &json!(null))
     );
     assert!(report["steps"][0]["wrong"].as_str().unwrap().starts_with("no connection: "), "{report}");

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use crate::client::{ADA, Client, PASSWORD};
-use crate::process::{CHEAP, Data, Server, program, run};
+use crate::process::{CHEAP, Data, Server, program, run, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_registers_signs_in_reads_refreshes_and_signs_out() {
@@ -93,7 +93,9 @@ async fn a_hash_below_the_minimum_is_warned_of_and_used() {
     command.args(["serve", "--memory", "--port", "0", "--argon2", CHEAP]);
     let server = Server::start(command).await;
     assert_eq!(Client::of(&server).register(ADA).await.status, 201);
-    let warning = server.err().lines().find(|line| line.contains("below the minimum")).unwrap().to_owned();
+    let warning = || server.err().lines().find(|line| line.contains("below the minimum")).map(str::to_owned);
+    until("a warning", || warning().is_some()).await;
+    let warning = warning().unwrap();
     let warning: serde_json::Value = serde_json::from_str(&warning).unwrap();
     assert_eq!(warning["level"], "WARN");
     assert!(warning["message"].as_str().unwrap().contains(CHEAP), "{warning}");

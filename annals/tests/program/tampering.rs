@@ -16,6 +16,7 @@ async fn a_verification_names_whose_log_was_changed_and_the_first_broken_link() 
     for email in emails(5) {
         client.login(&email).await;
     }
+    data.settled().await;
     assert_eq!(data.run(&["verify"]).await.code, Some(0));
     let tables = data.tables();
     let [edited, swapped, moved, cut, sound] = &users[..] else { panic!("{users:?}") };

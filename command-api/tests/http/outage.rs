@@ -7,19 +7,15 @@ use chrono::TimeDelta;
 use command_api::tokens::{AccessClaims, AccessTokens};
 use serde_json::json;
 use storage::Lifetimes;
-use testkit::{Engine, Meter};
-use tokio::net::TcpListener;
+use testkit::{Engine, Meter, Nobody};
 use uuid::Uuid;
 
 use crate::app::{ADA, App, ISSUER, PASSWORD};
 
 /// A service with the client of production, and a database where nobody listens.
-async fn cut_off() -> App {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+async fn cut_off(nobody: &Nobody) -> App {
     let settings = aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .endpoint_url(endpoint)
+        .endpoint_url(format!("http://{}", nobody.address()))
         .region(Region::from_static("us-east-1"))
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
         .load()
@@ -29,7 +25,8 @@ async fn cut_off() -> App {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_database_every_route_that_needs_it_says_try_again() {
-    let app = cut_off().await;
+    let nobody = Nobody::new();
+    let app = cut_off(&nobody).await;
     let (user, session) = (Uuid::from_u128(1).to_string(), Uuid::from_u128(2).to_string());
     let (user, session) = (user.parse().unwrap(), session.parse().unwrap());
     let refresh = app.store.sessions.begin(user, session, Some("test"), app.now()).unwrap().token;

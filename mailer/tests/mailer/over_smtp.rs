@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mailer::Transport;
+use testkit::Nobody;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -159,8 +160,9 @@ async fn what_is_about_the_server_or_about_us_or_may_pass_is_tried_again() {
 async fn a_server_that_is_not_there_is_tried_again() {
     let (ground, server) = (Ground::new().await, Server::default());
     let ada = ground.registered(ADA).await;
-    let port = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port();
-    let nowhere = ground.mailer_over(Transport::Smtp(plain(port).parse().unwrap()));
+    let nobody = Nobody::new();
+    let nowhere = plain(nobody.address().port()).parse().unwrap();
+    let nowhere = ground.mailer_over(Transport::Smtp(nowhere));
     assert_eq!(failed(&mailer::handle(&nowhere, batch(&[(ada, 1)]), second(2)).await), ["1"]);
     let there = plain(server.listen().await).parse().unwrap();
     let there = ground.mailer_over(Transport::Smtp(there));

@@ -45,10 +45,11 @@ pub(crate) fn v(number: u64) -> Version {
 pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
     let waiting = async {
         while !holds() {
-            tokio::task::yield_now().await;
+            // Not at once: whoever it waits for needs the processor, too.
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it never came to hold");
+    tokio::time::timeout(Duration::from_mins(1), waiting).await.expect("it never came to hold");
 }
 
 impl Ground {

@@ -2,7 +2,7 @@
 
 use domain::Version;
 use storage::{Broken, Loaded, Snapshot};
-use testkit::Fault;
+use testkit::{Engine, Fault};
 
 use crate::fixture::{Person, World, commit_key, key, registration, second, sign_in, somebody};
 
@@ -69,7 +69,10 @@ async fn a_log_of_thousands_of_commits_is_read_whole_and_loading_costs_what_it_c
     world.load(&bob).await;
     let young = world.meter.taken();
 
-    let (ada, expected) = veteran(&world, 10_000, 400).await;
+    // DynamoDB Local does one thing at a time, and each takes longer the longer the log: ten thousand keep everybody
+    // waiting for minutes. Two thousand are more than a page, too.
+    let sign_ins: u32 = if Engine::is_elsewhere() { 2_000 } else { 10_000 };
+    let (ada, expected) = veteran(&world, sign_ins, 400).await;
     world.project(&ada).await;
     world.meter.reset();
     world.load(&ada).await;
@@ -77,16 +80,17 @@ async fn a_log_of_thousands_of_commits_is_read_whole_and_loading_costs_what_it_c
     assert_eq!(young.requests, ["BatchGetItem"]);
     assert_eq!(old, young, "units and all");
     world.meter.reset();
-    world.sign_in(&ada, 10_001).await;
+    world.sign_in(&ada, u64::from(sign_ins) + 1).await;
     assert_eq!(world.meter.taken().requests, ["BatchGetItem", "TransactWriteItems"]);
 
     // And so does a page of the history, wherever it is.
     let loaded = world.load(&ada).await;
     let mut costs = Vec::new();
-    for before in [None, Some(9_000), Some(150)] {
+    let newest = u64::from(sign_ins) + 3;
+    for before in [None, Some(newest - 1_003), Some(150)] {
         world.meter.reset();
         let page = world.store.look_back(&loaded, before.map(Version::new), 100).await.unwrap();
-        assert_eq!((page.len(), page[0].version.number()), (100, before.unwrap_or(10_003) - 1));
+        assert_eq!((page.len(), page[0].version.number()), (100, before.unwrap_or(newest) - 1));
         costs.push(world.meter.taken());
     }
     assert!(costs[0].read_units < 50.0 && costs[0].requests == ["Query"], "{costs:?}");

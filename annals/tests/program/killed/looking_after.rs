@@ -19,7 +19,11 @@ async fn is_killed_and_run_again(command: &str) {
     Client::of(server.as_ref().unwrap()).populate(emails(USERS)).await;
     assert_eq!(home.verified().await, (u64::from(USERS), 2 * u64::from(USERS)));
     let mut halfway = 0;
-    for round in 0..8 {
+    // On a busy machine a command may be done before it is killed: then some more.
+    for round in 0..40 {
+        if round >= 8 && halfway > 0 {
+            break;
+        }
         if server.is_none() {
             server = Some(home.start().await);
         }
@@ -52,7 +56,7 @@ async fn is_killed_and_run_again(command: &str) {
         let found = home.data.run(&["rebuild", "--dry-run", "--json"]).await.json();
         assert_eq!(found["equal"], USERS, "{found}");
     }
-    println!("{command}: {halfway} of 8 kills came halfway");
+    println!("{command}: {halfway} of the kills came halfway");
     assert!(halfway > 0, "no kill came halfway");
     let server = match server {
         Some(server) => server,
