@@ -142,7 +142,7 @@ impl Pages {
     fn command(&self, landed: Landed, token: &str) -> String {
         let (path, more) = match landed {
             Landed::Verify | Landed::Confirm => ("/email/verify", ""),
-            Landed::Reset => ("/password/reset", ",\"password\":\"A NEW PASSWORD\""),
+            Landed::Reset => ("/password/reset", ",\"new_password\":\"A NEW PASSWORD\""),
         };
         format!(
             "curl -s {}{path} -H 'Content-Type: application/json' -d '{{\"token\":\"{token}\"{more}}}'",

@@ -80,6 +80,43 @@ async fn a_registration_brings_a_mail_into_the_outbox_that_its_pages_show() {
     }
 }
 
+/// The request that a page says to send: its path and its body.
+fn command_on(page: &str, server: &Server) -> (String, Value) {
+    let page = page.replace("&#34;", "\"").replace("&#39;", "'");
+    let (_, command) =
+        page.split_once(&format!("<pre>curl -s {}", server.url)).unwrap_or_else(|| panic!("{page}"));
+    let (path, rest) = command.split_once(" -H 'Content-Type: application/json' -d '").unwrap();
+    (path.to_owned(), serde_json::from_str(rest.split_once('\'').unwrap().0).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_page_of_a_mail_says_to_send_does_what_the_mail_is_for() {
+    let data = Data::new();
+    let server = data.serve().await;
+    let client = Client::of(&server);
+    assert_eq!(client.register(ADA).await.status, 201);
+    arrived(&server, 1).await;
+    assert_eq!(client.try_post("/password/forgot", json!({ "email": ADA })).await.unwrap().status, 202);
+    for mail in arrived(&server, 2).await.iter().rev() {
+        let id = mail["id"].as_str().unwrap();
+        let (_, _, shown) = page(&server, &format!("/outbox/{id}"), "text/html").await;
+        let (path, mut body) = command_on(&shown, &server);
+        assert_eq!(body["token"], mail["token"]);
+        let landing = mail["link"].as_str().unwrap().strip_prefix(&server.url).unwrap();
+        let (_, _, landing) = page(&server, landing.split('#').next().unwrap(), "text/html").await;
+        let (landed, placeholder) = command_on(&landing, &server);
+        let names = |body: &Value| body.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!((landed, names(&placeholder)), (path.clone(), names(&body)));
+        for value in body.as_object_mut().unwrap().values_mut().filter(|value| *value == "A NEW PASSWORD") {
+            *value = json!("battery of a third horse");
+        }
+        let answer = client.try_post(&path, body).await.unwrap();
+        assert_eq!(answer.status, 204, "{path}: {answer:?}");
+    }
+    let signed_in = json!({"email": ADA, "password": "battery of a third horse"});
+    assert_eq!(client.try_post("/login", signed_in).await.unwrap().status, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_outbox_lies_where_it_is_said_and_links_point_where_it_is_said() {
     let (data, elsewhere) = (Data::new(), tempfile::tempdir().unwrap());

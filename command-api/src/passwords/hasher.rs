@@ -185,9 +185,9 @@ impl PasswordHasher {
         Verifier { params: self.params, pepper, salt: *salt, hash: hash.clone() }.write()
     }
 
-    /// The work of all hashes so far, in KiB of memory times passes.
-    #[cfg(test)]
-    pub(super) fn work(&self) -> u64 {
+    /// The work of all hashes so far, in KiB of memory times passes: what answers must have in common that are not to be
+    /// told apart by their time.
+    pub fn work(&self) -> u64 {
         self.pool.work.load(std::sync::atomic::Ordering::Relaxed)
     }
 
@@ -243,7 +243,6 @@ impl Input {
     /// Computes the hash in a kept buffer, or in fresh memory if that is too small.
     fn compute(self, loan: &mut Loan) -> Result<Hash, HashError> {
         let needed = self.params.block_count();
-        #[cfg(test)]
         loan.pool.work.fetch_add(
             u64::from(self.params.m_cost()) * u64::from(self.params.t_cost()),
             std::sync::atomic::Ordering::Relaxed,

@@ -17,7 +17,6 @@ pub(super) struct Pool {
     /// How many there are.
     count: u32,
     /// The work computed in them so far, in KiB of memory times passes.
-    #[cfg(test)]
     pub(super) work: std::sync::atomic::AtomicU64,
 }
 
@@ -42,7 +41,6 @@ impl Pool {
             buffers: Mutex::new(buffers),
             blocks,
             count,
-            #[cfg(test)]
             work: std::sync::atomic::AtomicU64::new(0),
         })
     }

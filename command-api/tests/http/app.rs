@@ -342,6 +342,13 @@ impl App {
         pages.collect::<Result<_, _>>().await.unwrap()
     }
 
+    /// The answer, and the work of the hashes that it took, in KiB of memory times passes.
+    pub async fn hashed(&self, answer: impl Future<Output = Answer>) -> (Answer, u64) {
+        let before = self.service.passwords.work();
+        let answer = answer.await;
+        (answer, self.service.passwords.work() - before)
+    }
+
     /// What these requests took.
     pub async fn taken<T>(&self, requests: impl Future<Output = T>) -> (T, Taken) {
         self.meter.reset();

@@ -10,6 +10,7 @@ mod contract;
 mod devices;
 mod disabling;
 mod discovery;
+mod each_hash;
 mod fields;
 mod forgetting;
 mod guessing;

@@ -70,6 +70,7 @@ async fn a_refresh_by_oauth_is_the_same_refresh() {
         (answer.header("cache-control"), answer.header("content-type")),
         ("no-store", "application/json")
     );
+    assert_eq!(answer.header("pragma"), "no-cache", "as RFC 6749, section 5.1, still has it");
     let next = Begun::of(&answer.json());
     assert_eq!(
         (answer.text_of("token_type"), answer.json()["expires_in"].clone()),

@@ -176,6 +176,10 @@ async fn nothing_is_told_a_day_later_or_when_its_link_has_ended() {
     // The mail of a registration has a link, too, which ends before the day is over.
     assert_eq!(failed(&ground.handle(&[(bob, 1)], second(day - 1)).await), NONE);
     assert_eq!(ground.mails().len(), 2);
+    // Nor is news without a link told once it is a day old.
+    let disabled = ground.append(bob, 2, &[json!({"UserPasswordDisabled": {"attempt": 100}})]).await;
+    assert_eq!(failed(&ground.handle(&[disabled], second(day + 60)).await), NONE);
+    assert_eq!(ground.mails().len(), 2);
 }
 
 #[tokio::test]

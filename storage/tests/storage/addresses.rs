@@ -5,7 +5,7 @@ use domain::{Command, EmailChange, Rejection, Version};
 use storage::{Enclosed, ExecuteError, Guessed, Intent, Loaded};
 use testkit::Fault;
 
-use crate::fixture::{PHC, Person, World, commit_key, intent, noon, sign_in, somebody};
+use crate::fixture::{PHC, Person, World, commit_key, intent, noon, sign_in, somebody, text};
 
 const WRITE: &str = "TransactWriteItems";
 
@@ -109,26 +109,48 @@ async fn a_second_newcomer_finds_the_address_taken() {
     assert!(world.log_items(&second).await.is_empty());
 }
 
+/// A person who has asked for another address; whoever will have it, and the confirmation.
+async fn moving(world: &World) -> (Person, Person, Intent) {
+    let ada = world.register("ada@example.com").await;
+    let session = world.sign_in(&ada, 1).await;
+    let there = somebody("augusta@example.com");
+    let ends = (noon() + TimeDelta::hours(24)).trunc_subsecs(0);
+    let command = Command::RequestEmailChange { session: session.id, email: there.email.clone(), ends };
+    let to = Guessed::Unknown(world.store.identifiers.key.email(&there.email));
+    let asking = intent(command, Enclosed::MailElsewhere { acting: session.id, to, unverified: false });
+    world.execute(&ada, &asking).await.unwrap();
+    let change = EmailChange { from: ada.email.clone(), to: there.email.clone(), ends };
+    let command = Command::ConfirmEmailChange { change, credential: ada.credential };
+    (ada, there, intent(command, Enclosed::Nothing))
+}
+
 #[tokio::test]
 async fn another_address_is_taken_once_whatever_becomes_of_the_answer() {
     for fault in faults() {
         let world = World::start().await;
-        let ada = world.register("ada@example.com").await;
-        let session = world.sign_in(&ada, 1).await;
-        let there = somebody("augusta@example.com");
-        let ends = (noon() + TimeDelta::hours(24)).trunc_subsecs(0);
-        let command = Command::RequestEmailChange { session: session.id, email: there.email.clone(), ends };
-        let to = Guessed::Unknown(world.store.identifiers.key.email(&there.email));
-        let asking = intent(command, Enclosed::MailElsewhere { acting: session.id, to, unverified: false });
-        world.execute(&ada, &asking).await.unwrap();
-        let change = EmailChange { from: ada.email.clone(), to: there.email.clone(), ends };
-        let command = Command::ConfirmEmailChange { change, credential: ada.credential };
+        let (ada, there, confirmation) = moving(&world).await;
         world.faults.script(WRITE, 1, fault.clone());
-        let appended = world.execute(&ada, &intent(command, Enclosed::Nothing)).await;
+        let appended = world.execute(&ada, &confirmation).await;
         assert_eq!(world.faults.outstanding(), 0, "{fault:?} did not occur");
         assert_eq!(appended.unwrap().version, Some(Version::new(4)), "{fault:?}");
         assert_eq!(owner_of(&world, &there).await, Some(ada.user), "{fault:?}");
         assert_eq!(owner_of(&world, &ada).await, None, "{fault:?}");
         assert_eq!(world.fold(&ada).await.unwrap().head.version, Version::new(4), "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn nobody_lets_go_of_an_address_that_leads_to_somebody_else() {
+    let world = World::start().await;
+    let (ada, there, confirmation) = moving(&world).await;
+    let bob = world.register("bob@example.com").await;
+    // Somebody has made it lead there by hand, and it stays so: who has it by the log is for `annals verify` to tell.
+    let table = &world.tables.identifiers;
+    let item = world.get(table, world.identifier_key(&ada)).await.unwrap();
+    world.patch(table, item, "user", Some(text(&bob.user.to_string()))).await;
+    let refused = world.execute(&ada, &confirmation).await;
+    assert!(matches!(refused, Err(ExecuteError::Unavailable(_))), "{refused:?}");
+    assert_eq!(owner_of(&world, &ada).await, Some(bob.user));
+    assert_eq!(owner_of(&world, &there).await, None);
+    assert_eq!(world.fold(&ada).await.unwrap().head.version, Version::new(3));
 }

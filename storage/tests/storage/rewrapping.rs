@@ -2,9 +2,9 @@
 
 use futures::future::join_all;
 use storage::keys::{Ring, ServiceKeys};
-use storage::{Lifetimes, Rewrapped, Segment, Store, Vault};
+use storage::{Lifetimes, Rewrapped, Rotation, Segment, Store, Vault};
 
-use crate::fixture::{NEW_PHC, PHC, Person, World, change_password, put_in_by, sign_in};
+use crate::fixture::{NEW_PHC, PHC, Person, World, change_password, noon, put_in_by, sign_in};
 
 /// The keys after a rotation of those that vaults are under, and a store with them.
 fn rotated(world: &World) -> (ServiceKeys, Store) {
@@ -156,11 +156,46 @@ async fn who_uses_a_key_is_seen_in_every_table() {
     world.project(&ada).await;
     let id = |ring: &Ring<storage::keys::Secret>| ring.current().0.clone();
     let store = &world.store;
-    let sessions = store.keys_of_sessions(crate::fixture::noon()).await.unwrap();
+    let sessions = store.keys_of_sessions(noon()).await.unwrap();
     assert_eq!(sessions, [(id(&world.keys.refresh), 1)].into());
     assert!(store.keys_of_sessions(session.ends).await.unwrap().is_empty(), "of the living");
     assert_eq!(store.keys_of_views().await.unwrap(), [(id(&world.keys.views), 1)].into());
     let vault = vaults(store).await.remove(0);
     assert_eq!(vault.wrapped_with(), Some(id(&world.keys.wrapping)));
     assert_eq!(vault.sealed_with(), Some(id(&world.keys.verifiers)));
+}
+
+#[tokio::test]
+async fn a_session_that_was_refreshed_since_a_rotation_uses_both_keys() {
+    let world = World::start().await;
+    let ada = world.register("ada@example.com").await;
+    let session = world.sign_in(&ada, 1).await;
+    let (mut keys, next) = (world.keys.clone(), ServiceKeys::random().unwrap());
+    let (id, key) = next.refresh.current();
+    keys.refresh = keys.refresh.rotated(id.clone(), key.clone());
+    let store = world.store_of(&keys, Lifetimes::default());
+    let presented = store.sessions.parse(&session.token).unwrap();
+    let rotated = store.sessions.rotate(&presented, None, noon()).await.unwrap();
+    assert!(matches!(rotated, Rotation::Next { .. }), "{rotated:?}");
+    // Its tokens are of the new one; what is shown of where it was begun is under the old one still.
+    let old = world.keys.refresh.current().0.clone();
+    assert_eq!(store.keys_of_sessions(noon()).await.unwrap(), [(old, 1), (id.clone(), 1)].into());
+}
+
+#[tokio::test]
+async fn who_uses_a_key_is_looked_for_by_consistent_reads() {
+    let world = World::start().await;
+    let ada = world.register("ada@example.com").await;
+    world.sign_in(&ada, 1).await;
+    world.project(&ada).await;
+    // Up to 4 KB cost a unit then, and half a unit otherwise.
+    world.meter.reset();
+    vaults(&world.store).await;
+    assert!(world.meter.taken().cost(1.0, 0.0), "{:?}", world.meter.taken());
+    world.meter.reset();
+    world.store.keys_of_sessions(noon()).await.unwrap();
+    assert!(world.meter.taken().cost(1.0, 0.0), "{:?}", world.meter.taken());
+    world.meter.reset();
+    world.store.keys_of_views().await.unwrap();
+    assert!(world.meter.taken().cost(1.0, 0.0), "{:?}", world.meter.taken());
 }

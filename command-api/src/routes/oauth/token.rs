@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderName;
+use axum::http::header::PRAGMA;
 use utoipa::ToSchema;
 
 use super::super::refresh::{Refreshed, exchange};
@@ -53,7 +55,7 @@ pub(in super::super) async fn token(
     credentials: Credentials,
     client: Client,
     mut form: Form,
-) -> Result<Json<Refreshed>, OauthProblem> {
+) -> Result<([(HeaderName, &'static str); 1], Json<Refreshed>), OauthProblem> {
     let caller = credentials.authenticate(&service.clients, &mut form)?;
     let grant = form.take("grant_type").ok_or(OauthProblem::Missing("grant_type is required"))?;
     if *grant != "refresh_token" {
@@ -66,5 +68,8 @@ pub(in super::super) async fn token(
     if form.take("scope").is_some() {
         return Err(OauthProblem::InvalidScope);
     }
-    Ok(Json(exchange(&service, &caller.id, &service.store.sessions.parse(&presented), client).await?))
+    let presented = service.store.sessions.parse(&presented);
+    let refreshed = exchange(&service, &caller.id, &presented, client).await?;
+    // Said in both ways, as RFC 6749, section 5.1, has it.
+    Ok(([(PRAGMA, "no-cache")], Json(refreshed)))
 }
