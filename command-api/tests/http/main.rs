@@ -32,5 +32,6 @@ mod secrets;
 mod sessions;
 mod story;
 mod unsaid;
+mod unverified;
 mod verifying;
 mod writers;
