@@ -204,6 +204,9 @@ pub(crate) async fn read(
             | Command::EndOtherSessions(_),
             401,
         ) if problem == "insufficient-user-authentication" => Some(Answer::SignInTooOld),
+        (Command::ChangePassword { .. } | Command::Verify { .. }, 429) if problem == "too-many-mails" => {
+            Some(Answer::TooManyMails)
+        }
         (Command::Forget { .. } | Command::AskForAddress { .. }, 202) => Some(Answer::Accepted),
         (Command::Reset { .. } | Command::Verify { .. }, 400) if problem == "invalid-token" => {
             Some(Answer::Refused(status))

@@ -202,6 +202,8 @@ pub enum Answer {
     WrongPassword,
     /// 422: the new password is easy to guess.
     Guessable,
+    /// 429: too many mails would go to an address that nobody has shown to be theirs.
+    TooManyMails,
     /// A refusal, by its status.
     Refused(u16),
     /// An answer that the service must never give.
@@ -321,7 +323,14 @@ impl Command {
 impl Answer {
     /// Whether it says that nothing was done.
     pub const fn refuses(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::SignInTooOld | Self::WrongPassword | Self::Guessable)
+        matches!(
+            self,
+            Self::Refused(_)
+                | Self::SignInTooOld
+                | Self::WrongPassword
+                | Self::Guessable
+                | Self::TooManyMails
+        )
     }
 }
 
@@ -477,6 +486,7 @@ impl fmt::Display for Entry {
             Answer::SignInTooOld => f.write_str("sign-in too old"),
             Answer::WrongPassword => f.write_str("wrong password"),
             Answer::Guessable => f.write_str("guessable"),
+            Answer::TooManyMails => f.write_str("too many mails"),
             Answer::Profile(profile) => write!(f, "v{} {:?}", profile.version, profile.name),
             Answer::Refused(status) => write!(f, "{status}"),
             Answer::Absurd(text) => write!(f, "ABSURD {text}"),

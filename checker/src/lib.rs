@@ -185,6 +185,7 @@ fn counts(Story { world, history, truth, .. }: &Story) -> Counts {
             Answer::SignInTooOld => counts.add("sign-in too old", 1),
             Answer::WrongPassword => counts.add("wrong current password", 1),
             Answer::Guessable => counts.add("guessable", 1),
+            Answer::TooManyMails => counts.add("too many mails", 1),
             Answer::Absurd(_) => counts.add("absurd", 1),
         }
     }

@@ -1,12 +1,18 @@
-use chrono::SubsecRound as _;
+use chrono::{SubsecRound as _, TimeDelta};
 use domain::{Account, Email, UserEvent, UserId};
 use storage::Commit;
 
 use super::Case;
+use super::passwords::is_unverified;
 use super::resetting::{BOUNDS, SKEW};
+use crate::MOST_ADDRESSES;
+use crate::client::SPARE;
 use crate::history::{Access, Answer, Command, Entry, Mailed};
 use crate::truth::{Told, events};
 use crate::world::{GOOD_FOR, address};
+
+/// An address that nobody has shown to be theirs is not left again within this time.
+const LEFT_ONCE_WITHIN: TimeDelta = TimeDelta::days(1);
 
 impl Case<'_> {
     /// In the end each address leads to whose it is by the log, and to nobody else; nobody took one that was somebody
@@ -14,6 +20,7 @@ impl Case<'_> {
     /// it is refused for a reason only.
     pub(super) fn addresses(&mut self) {
         self.lead_to_their_owners();
+        self.unverified_ones_are_left_once_a_day();
         for entry in self.entries {
             match &entry.command {
                 Command::AskForAddress { access, address } => {
@@ -51,6 +58,32 @@ impl Case<'_> {
         }
         let identifiers = truth.identifiers;
         self.require(identifiers == owned, || format!("{identifiers} identifiers of {owned} addresses"));
+    }
+
+    fn unverified_ones_are_left_once_a_day(&mut self) {
+        for number in 0..MOST_ADDRESSES + SPARE {
+            let mut times: Vec<_> =
+                self.left_unverified(&address(number)).iter().map(|commit| commit.at).collect();
+            times.sort_unstable();
+            self.are_bounded("moves from an unverified address", &times, &[(1, LEFT_ONCE_WITHIN)]);
+        }
+    }
+
+    /// The moves away from an address by users who had not shown that it was theirs.
+    fn left_unverified(&self, address: &str) -> Vec<&Commit> {
+        let leaves = |commit: &Commit| {
+            events(commit).any(
+                |event| matches!(event, UserEvent::UserEmailChanged { from, .. } if from.as_str() == address),
+            )
+        };
+        let users = self.truth.users.values();
+        users
+            .flat_map(|told| {
+                told.commits.iter().enumerate().map(move |(place, commit)| (told, place, commit))
+            })
+            .filter(|(told, place, commit)| leaves(commit) && is_unverified(told, *place))
+            .map(|(_, _, commit)| commit)
+            .collect()
     }
 
     /// Nobody else had the address all the time from the request to its answer.
@@ -138,6 +171,16 @@ impl Case<'_> {
                     });
                 self.require(good && had_by_another, || {
                     format!("said to be somebody else's by now: {entry}")
+                });
+            }
+            Answer::TooManyMails => {
+                let left = from.is_some_and(|from| {
+                    let mut left = self.left_unverified(&address(from)).into_iter();
+                    left.any(|commit| commit.at > entry.now - LEFT_ONCE_WITHIN - SKEW)
+                });
+                let unverified = moments.any(|commits| is_unverified(told, commits));
+                self.require(good && left && unverified, || {
+                    format!("kept from leaving an address without a reason: {entry}")
                 });
             }
             Answer::Refused(_) => {

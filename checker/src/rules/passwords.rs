@@ -5,6 +5,7 @@ use domain::UserEvent;
 use storage::Commit;
 
 use super::Case;
+use super::resetting::{BOUNDS, SKEW};
 use crate::history::{Access, Answer, Command, Entry, GUESSABLE};
 use crate::truth::{Told, events};
 
@@ -24,6 +25,8 @@ impl Case<'_> {
             for (place, commit) in told.commits.iter().enumerate() {
                 self.rests_on_the_credential(told, place, commit);
             }
+            let unverified: Vec<_> = told_to_strangers(told).map(|commit| commit.at).collect();
+            self.are_bounded("changes of an unverified user", &unverified, &BOUNDS);
         }
         for entry in self.entries {
             if let Command::Register { password, .. } = entry.command {
@@ -44,6 +47,16 @@ impl Case<'_> {
                 Answer::WrongPassword => {
                     let wrong = self.may_have_been_wrong(entry, user, told, *current);
                     self.require(wrong, || format!("said to be wrong, and it was the password: {entry}"));
+                }
+                Answer::TooManyMails => {
+                    let too_many = BOUNDS.iter().any(|(most, within)| {
+                        let lately = |commit: &&Commit| commit.at > entry.now - *within - SKEW;
+                        told_to_strangers(told).filter(lately).count() >= *most
+                    });
+                    let unverified = self.between(told, entry).any(|commits| is_unverified(told, commits));
+                    self.require(too_many && unverified, || {
+                        format!("kept from changing the password without a reason: {entry}")
+                    });
                 }
                 _ => {}
             }
@@ -74,7 +87,10 @@ impl Case<'_> {
     }
 
     pub(super) fn is_refused_if_guessable(&mut self, entry: &Entry, password: usize, answer: &Answer) {
-        let taken = matches!(answer, Answer::Done | Answer::Registered { .. } | Answer::WrongPassword);
+        let taken = matches!(
+            answer,
+            Answer::Done | Answer::Registered { .. } | Answer::WrongPassword | Answer::TooManyMails
+        );
         let fits = if password == GUESSABLE { !taken } else { *answer != Answer::Guessable };
         self.require(fits, || format!("guessable or not, judged wrongly: {entry}"));
     }
@@ -91,9 +107,25 @@ impl Case<'_> {
             | Answer::Accepted
             | Answer::WrongPassword
             | Answer::Refused(404 | 429)
+            | Answer::TooManyMails
             | Answer::Guessable => fresh,
             _ => true,
         };
         self.require(fits, || format!("{age} s after the sign-in: {entry}"));
     }
+}
+
+/// Whether nobody had shown, after so many commits, that the user's address is theirs.
+pub(super) fn is_unverified(told: &Told, commits: usize) -> bool {
+    told.account(commits).is_some_and(|account| !account.email_verified)
+}
+
+/// The changes of password that were told to an address of which nobody had shown that it was the user's.
+fn told_to_strangers(told: &Told) -> impl Iterator<Item = &Commit> {
+    let changes =
+        |commit: &Commit| events(commit).any(|event| matches!(event, UserEvent::UserPasswordChanged { .. }));
+    let commits = told.commits.iter().enumerate();
+    commits
+        .filter(move |(place, commit)| changes(commit) && is_unverified(told, *place))
+        .map(|(_, commit)| commit)
 }

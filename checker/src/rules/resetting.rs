@@ -41,10 +41,15 @@ impl Case<'_> {
     /// Of each mail, the third before it was sent an hour before, and the tenth a day.
     fn mails_are_bounded(&mut self, told: &Told) {
         let sent: Vec<DateTime<Utc>> = mails(told).map(|commit| commit.at).collect();
-        for (most, within) in BOUNDS {
-            for (earlier, later) in sent.iter().zip(sent.iter().skip(most)) {
-                let fits = *later - *earlier >= within || *earlier > *later + SKEW;
-                self.require(fits, || format!("more than {most} mails within {within}: {later}"));
+        self.are_bounded("mails", &sent, &BOUNDS);
+    }
+
+    /// Of what happened at these times, in the order of the log, no more than may was within any such time.
+    pub(super) fn are_bounded(&mut self, what: &str, times: &[DateTime<Utc>], bounds: &[(usize, TimeDelta)]) {
+        for (most, within) in bounds {
+            for (earlier, later) in times.iter().zip(times.iter().skip(*most)) {
+                let fits = *later - *earlier >= *within || *earlier > *later + SKEW;
+                self.require(fits, || format!("more than {most} {what} within {within}: {later}"));
             }
         }
     }

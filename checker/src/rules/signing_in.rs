@@ -194,7 +194,10 @@ fn was_wrong(entry: &Entry) -> bool {
 fn was_turned_away(entry: &Entry) -> bool {
     match (&entry.command, &entry.answer) {
         (_, Answer::Refused(429)) => true,
-        (Command::ChangePassword { .. }, answer) => answer.refuses() && *answer != Answer::WrongPassword,
+        // Of many changes at once that are too many, some are refused only after the attempt was counted.
+        (Command::ChangePassword { .. }, answer) => {
+            answer.refuses() && !matches!(answer, Answer::WrongPassword | Answer::TooManyMails)
+        }
         _ => false,
     }
 }

@@ -35,6 +35,9 @@ pub(crate) enum Problem {
     SignInRefused,
     /// Too many failures: no guess is evaluated until this has passed.
     TooEarly(TimeDelta),
+    /// Too many mails went to an address that nobody has shown to be theirs: nothing more that calls for one is done until
+    /// this has passed.
+    TooManyMails(TimeDelta),
     /// The profile is not, or no longer, the one that was to be changed.
     ProfileChanged,
     /// The sign-in of the session is longer ago than what is asked for allows. [RFC 9470]
@@ -112,6 +115,11 @@ impl Problem {
             Self::TooEarly(_) => {
                 (StatusCode::TOO_MANY_REQUESTS, "too-early", "Too many failed attempts; wait before the next")
             }
+            Self::TooManyMails(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-mails",
+                "Too many mails to an address that is not verified; verify it, or wait",
+            ),
             Self::ProfileChanged => (
                 StatusCode::PRECONDITION_FAILED,
                 "profile-changed",
@@ -183,7 +191,7 @@ impl Problem {
                 );
                 headers.insert(WWW_AUTHENTICATE, challenge);
             }
-            Self::TooEarly(wait) => {
+            Self::TooEarly(wait) | Self::TooManyMails(wait) => {
                 // Whole seconds, rounded up: who waits so long is let in.
                 let seconds = (wait.num_milliseconds().max(1) + 999) / 1_000;
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -308,7 +316,7 @@ impl From<ExecuteError> for Problem {
                 | Rejection::AddressKept
                 | Rejection::PasswordDisabled),
             ) => internal(rejection),
-            error @ ExecuteError::TooManyMails => internal(error),
+            ExecuteError::TooManyMails(wait) => Self::TooManyMails(wait),
         }
     }
 }

@@ -83,7 +83,7 @@ pub(super) async fn change_email(
     let user = bearer.user;
     match service.store.execute(&mut loaded, &intent).await {
         Ok(_) => tracing::info!(%user, "asked for another address"),
-        Err(ExecuteError::TooManyMails) => tracing::warn!(%user, "asked for another address too often"),
+        Err(ExecuteError::TooManyMails(_)) => tracing::warn!(%user, "asked for another address too often"),
         Err(error) => return Err(error.into()),
     }
     Ok(StatusCode::ACCEPTED)

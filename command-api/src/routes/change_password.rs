@@ -3,6 +3,7 @@ use std::sync::Arc;
 use aws_lc_rs::rand;
 use axum::extract::State;
 use axum::http::StatusCode;
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Command, CommandId, CredentialId, NewPassword, PresentedPassword, Rejection, VerifiedPassword};
 use storage::{Enclosed, ExecuteError, Intent, Loaded};
 use utoipa::ToSchema;
@@ -36,9 +37,16 @@ pub(crate) struct ChangePassword {
 /// that is not acceptable, and counts as a failed attempt to sign in: too many get 429 here as there. Whoever got 503,
 /// tries again and is told that the current password is wrong may find that the first try was carried out. After 100
 /// failed attempts the current password is disabled, and not looked at here either, until it is reset by mail.
+///
+/// Each change is told to the user by mail. As long as nobody has shown that the address is theirs, that may be a stranger,
+/// and there are at most three changes an hour and ten a day: beyond that there is 429, of the type
+/// `urn:annals:problem:too-many-mails`, until the address is verified or some time has passed.
 // A wrong current password is a field to be mended, hence 422: with 401 clients would throw good tokens away, and with
 // 403 say that something is forbidden. The new password may be the current one. No rule is against it, the other
 // sessions end, and nothing is learnt that the current password did not tell.
+//
+// Whoever has changed it too often is told so before the current password is looked at: it costs no hash, counts as no guess,
+// and says nothing of the password. Of many at once some get as far as the transaction, which is what counts, and exactly.
 #[utoipa::path(
     post, path = "/me/password", tag = "accounts", security(("bearer" = [])), request_body = ChangePassword,
     responses(
@@ -50,7 +58,8 @@ pub(crate) struct ChangePassword {
             body = ProblemBody, content_type = "application/problem+json",
             headers(("WWW-Authenticate" = String,
                 description = "With `insufficient_user_authentication` and `max_age` if the sign-in is too old."))),
-        (status = 429, description = "Too many failed attempts.",
+        (status = 429, description = "Too many failed attempts; or too many changes while nobody has shown that the \
+            address is theirs.",
             body = ProblemBody, content_type = "application/problem+json",
             headers(("Retry-After" = u64, description = "Seconds until the next attempt is evaluated."))),
     ),
@@ -71,6 +80,7 @@ pub(super) async fn change_password(
     let (mut loaded, session) = acting(&service, &bearer, now).await?;
     is_fresh(&session, now)?;
     may_be_set(&service, &mut loaded, &new).await?;
+    may_be_told(&service, &mut loaded, now).await?;
     let mut candidate = Candidate::signed_in(loaded);
     let attempt = candidate.count(&service, now).await?;
     let good = candidate.passes(&service, attempt, &current).await?;
@@ -142,6 +152,27 @@ pub(super) async fn may_be_set(
         let detail = guessable.to_string();
         Problem::Invalid(vec![Invalid { field: "new_password".to_owned(), detail }])
     })
+}
+
+/// Refuses a change that would be one too many to be told to an address that nobody has shown to be the user's. That they
+/// have not, an old view may say of one who has since: who is refused was looked at in their log.
+async fn may_be_told(service: &Service, loaded: &mut Loaded, now: DateTime<Utc>) -> Result<(), Problem> {
+    let unverified =
+        |loaded: &Loaded| loaded.snapshot().user.account().is_some_and(|account| !account.email_verified);
+    if !unverified(loaded) {
+        return Ok(());
+    }
+    let user = loaded.user();
+    let wait = service.store.sessions.wait_before_change(user, now).await?;
+    if wait <= TimeDelta::zero() {
+        return Ok(());
+    }
+    service.store.freshen(loaded).await?;
+    if !unverified(loaded) {
+        return Ok(());
+    }
+    tracing::warn!(%user, "changed the password too often for an address that is not verified");
+    Err(Problem::TooManyMails(wait))
 }
 
 /// Nobody is told more than the mail says that goes out when a password is disabled: they act in a session.

@@ -73,7 +73,7 @@ pub(super) async fn forgot_password(
     };
     match service.store.execute(&mut loaded, &intent).await {
         Ok(_) => tracing::info!(%user, "asked for a reset"),
-        Err(ExecuteError::TooManyMails) => tracing::warn!(%user, "asked for a reset too often"),
+        Err(ExecuteError::TooManyMails(_)) => tracing::warn!(%user, "asked for a reset too often"),
         // The address was let go of meanwhile.
         Err(ExecuteError::Rejected(Rejection::CredentialMismatch | Rejection::NotRegistered)) => {
             tracing::info!(%user, "asked for a reset");

@@ -42,7 +42,7 @@ pub(super) async fn register_unsaid(
         };
         match done {
             Ok(())
-            | Err(ExecuteError::TooManyMails | ExecuteError::Rejected(Rejection::AlreadyRegistered)) => {
+            | Err(ExecuteError::TooManyMails(_) | ExecuteError::Rejected(Rejection::AlreadyRegistered)) => {
                 tracing::info!(user = %whose, "asked to be registered");
                 return Ok(StatusCode::ACCEPTED);
             }

@@ -75,7 +75,7 @@ pub(super) async fn resend_verification(
         Ok(_) | Err(ExecuteError::Rejected(Rejection::CredentialMismatch | Rejection::NotRegistered)) => {
             tracing::info!(%user, "asked for a verification");
         }
-        Err(ExecuteError::TooManyMails) => tracing::warn!(%user, "asked for a verification too often"),
+        Err(ExecuteError::TooManyMails(_)) => tracing::warn!(%user, "asked for a verification too often"),
         Err(error) => return Err(error.into()),
     }
     Ok(StatusCode::ACCEPTED)

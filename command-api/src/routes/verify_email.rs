@@ -31,6 +31,9 @@ pub(crate) struct VerifyEmail {
 /// With the token of a change of address, that address becomes the user's: they sign in with it from then on, and with the
 /// one before no more. Sessions go on. No session is needed, as the mail may be read on another device. A token does what
 /// it is for once; whoever opens the link again is told the same and changes nothing, as long as the token would be good.
+///
+/// The address before is told. As long as nobody has shown that it was theirs, it can be left once a day: beyond that there is
+/// 429, and the token can be brought again later.
 // The token has been to the mailbox and came back: who brings it may hear that the address is somebody else's by now.
 #[utoipa::path(
     post, path = "/email/verify", tag = "accounts", request_body = VerifyEmail,
@@ -42,6 +45,10 @@ pub(crate) struct VerifyEmail {
             body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "Somebody else has the address by now.", body = ProblemBody,
             content_type = "application/problem+json"),
+        (status = 429, description = "Somebody left the address before within the last day, and nobody has shown that it \
+            is theirs.",
+            body = ProblemBody, content_type = "application/problem+json",
+            headers(("Retry-After" = u64, description = "Seconds until it can be left."))),
     ),
 )]
 pub(super) async fn verify_email(

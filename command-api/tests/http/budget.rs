@@ -131,6 +131,8 @@ async fn a_sign_out_is_two_requests() {
 async fn a_change_of_password_is_three_requests_and_seven_units_and_two_for_every_other_session() {
     let app = App::start().await;
     let user = app.register().await;
+    let verifying = app.mailed_for(&user, OneTimePurpose::EmailVerification).await;
+    assert_eq!(app.verify(&verifying).await.status, StatusCode::NO_CONTENT);
     let requests = ["BatchGetItem", "UpdateItem", "TransactWriteItems"];
     for (others, units) in [(0, 7.0), (1, 9.0), (5, 17.0)] {
         let mut token = String::new();
@@ -151,6 +153,25 @@ async fn a_change_of_password_is_three_requests_and_seven_units_and_two_for_ever
     }
     let early = app.change_password(&token, PASSWORD, PASSWORD);
     took(app.taken(early).await, 429, &["BatchGetItem", "UpdateItem", "Query"], 1.0, 3.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_verified_pays_for_the_count_of_changes_and_for_no_hash_beyond_it() {
+    let app = App::start().await;
+    let user = app.register().await;
+    let mut token = String::new();
+    for _ in 0..=5 {
+        token = app.signed_in().await["access_token"].as_str().unwrap().to_owned();
+    }
+    let requests = ["BatchGetItem", "GetItem", "UpdateItem", "TransactWriteItems"];
+    for units in [19.0, 9.0, 9.0] {
+        app.project(&user).await;
+        let changing = app.change_password(&token, PASSWORD, PASSWORD);
+        took(app.taken(changing).await, 204, &requests, units, 3.5);
+    }
+    app.project(&user).await;
+    let one_more = app.change_password(&token, PASSWORD, PASSWORD);
+    took(app.taken(one_more).await, 429, &["BatchGetItem", "GetItem", "Query"], 0.0, 4.5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

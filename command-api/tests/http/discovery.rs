@@ -141,7 +141,7 @@ async fn the_document_lists_every_route_with_every_status() {
             "get /me: 200 401 422 500 503",
             "patch /me: 200 400 401 412 413 415 422 500 503",
             "post /email/verify/resend: 202 400 413 415 422 500 503",
-            "post /email/verify: 204 400 409 413 415 422 500 503",
+            "post /email/verify: 204 400 409 413 415 422 429 500 503",
             "post /login: 200 400 401 413 415 422 429 500 503",
             "post /logout: 204 401 500 503",
             "post /me/email: 202 400 401 413 415 422 500 503",

@@ -33,5 +33,6 @@ mod secrets;
 mod sessions;
 mod story;
 mod unsaid;
+mod unverified;
 mod verifying;
 mod writers;

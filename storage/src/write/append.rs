@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use chrono::TimeDelta;
 use domain::CommandId;
 
 use super::effects::{Companion, Kind, put_new};
@@ -13,6 +14,7 @@ use crate::error::{ReadError, Unavailable};
 use crate::items::{Item, octets};
 use crate::log::{StoredCommit, is_of};
 use crate::retry::Backoff;
+use crate::sessions::mails::{self, Tally};
 
 /// What became of an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +30,8 @@ pub(super) enum Outcome {
     Taken,
     /// The session in which the command was given has ended.
     SessionEnded,
-    /// Strangers have had too many mails sent to the user already.
-    TooManyMails,
+    /// Too many mails have been sent already to somebody who never showed that they read them; so long until the next.
+    TooManyMails(TimeDelta),
     /// Something else it rested on has changed.
     Stale,
 }
@@ -157,8 +159,10 @@ impl Store {
     }
 }
 
-/// Reads why a transaction was cancelled, in the order that matters: our own traces first, then the bound on mails, which
-/// no other place in the log changes, then the commit, then the address, then the session, then all else. `None` if nothing stands in the way but others who are writing right now.
+/// Reads why a transaction was cancelled, in the order that matters: our own traces first, then the bound on mails that
+/// anybody can ask for, which no other place in the log changes, then the commit, then the address, then the session, then
+/// all else, and last the bounds on what the user does: only of the user as they are now they say something. `None` if
+/// nothing stands in the way but others who are writing right now.
 fn read(
     reasons: &[CancellationReason],
     command: CommandId,
@@ -176,9 +180,15 @@ fn read(
     if others.iter().any(|reason| reason.item().is_some_and(|item| is_of(item, command))) {
         return Some(Outcome::AppendedBefore);
     }
-    let mut companions_failed = others.iter().zip(companions).filter(|(reason, _)| failed(reason));
-    if companions_failed.any(|(_, companion)| companion.kind == Kind::Mails) {
-        return Some(Outcome::TooManyMails);
+    let mut too_many = None;
+    for (reason, companion) in others.iter().zip(companions).filter(|(reason, _)| failed(reason)) {
+        if let Kind::Mails { tally, now } = companion.kind {
+            let wait = reason.item().map_or_else(TimeDelta::zero, |found| mails::wait(found, tally, now));
+            too_many = too_many.or(Some((tally, Outcome::TooManyMails(wait))));
+        }
+    }
+    if let Some((Tally::Mails, too_many)) = too_many {
+        return Some(too_many);
     }
     if failed(first) {
         return Some(Outcome::Conflict);
@@ -188,12 +198,12 @@ fn read(
         match (failed(reason), companion.kind) {
             (true, Kind::Identifier) => return Some(Outcome::Taken),
             (true, Kind::ActingSession) => stale = Some(Outcome::SessionEnded),
-            (true, Kind::Mails) => return Some(Outcome::TooManyMails),
+            (true, Kind::Mails { .. }) => {}
             (true, Kind::Other) => stale = stale.or(Some(Outcome::Stale)),
             (false, _) => {}
         }
     }
-    stale
+    stale.or(too_many.map(|(_, too_many)| too_many))
 }
 
 /// What an item in the commit's place says.

@@ -5,13 +5,14 @@ use aws_sdk_dynamodb::types::{
     ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 use chrono::{DateTime, Utc};
-use domain::{CommandId, CredentialId, Email, SessionId, UserEvent, UserId};
+use domain::{Account, CommandId, CredentialId, Email, SessionId, UserEvent, UserId};
 use zeroize::Zeroizing;
 
 use super::pretend::decoy;
 use crate::Store;
 use crate::error::Unavailable;
 use crate::items::{Item, b, n, s};
+use crate::sessions::mails::Tally;
 use crate::sessions::{Guessed, NewSession, Origin, Sessions, mails};
 use crate::vault::{DataKey, Vault};
 
@@ -109,8 +110,13 @@ pub(super) enum Kind {
     Identifier,
     /// The session in which the command is given has ended.
     ActingSession,
-    /// Strangers have had too many mails sent to the user.
-    Mails,
+    /// Too many mails, of those that are counted so, have been sent to somebody who never showed that they read them.
+    Mails {
+        /// How they are counted.
+        tally: Tally,
+        /// When this one would be sent.
+        now: DateTime<Utc>,
+    },
     /// The world has moved on: load again.
     Other,
 }
@@ -119,6 +125,8 @@ pub(super) enum Kind {
 pub(super) struct Context<'a> {
     pub store: &'a Store,
     pub user: UserId,
+    /// The user as they are before the command.
+    pub account: Option<&'a Account>,
     pub command: CommandId,
     pub key: &'a DataKey,
     pub vault: Option<&'a Vault>,
@@ -179,6 +187,9 @@ impl Context<'_> {
                     };
                     companions.push(self.replace_verifier(*credential, verifier)?);
                     companions.push(self.lives(*acting)?);
+                    if self.is_unverified() {
+                        companions.push(self.one_more(Tally::Changes, &self.user.to_string())?);
+                    }
                     companions.extend(self.end_all(ended)?);
                 }
                 UserEvent::UserRequestedPasswordReset { email: _, credential: _, ends: _ }
@@ -211,6 +222,10 @@ impl Context<'_> {
                 UserEvent::UserEmailChanged { from, to } => {
                     companions.push(self.take(to, None)?);
                     companions.push(self.let_go(from)?);
+                    if self.is_unverified() {
+                        let left = self.store.identifiers.key.email(from);
+                        companions.push(self.one_more(Tally::Moves, left.as_str())?);
+                    }
                 }
                 UserEvent::AddressRegisteredAgain { email } => {
                     companions.push(self.one_more_mail()?);
@@ -352,8 +367,19 @@ impl Context<'_> {
 
     /// The same of a mail to an address that is not the user's: it counts as its owner's, or as nobody's.
     fn one_more_mail_to(&self, whose: &Guessed) -> Result<Companion, Unavailable> {
-        let update = mails::one_more(&self.store.sessions.table, &whose.partition(), self.now)?;
-        Ok(Companion { kind: Kind::Mails, item: TransactWriteItem::builder().update(update).build() })
+        self.one_more(Tally::Mails, &whose.partition())
+    }
+
+    fn one_more(&self, tally: Tally, partition: &str) -> Result<Companion, Unavailable> {
+        let update = mails::one_more(&self.store.sessions.table, partition, tally, self.now)?;
+        let kind = Kind::Mails { tally, now: self.now };
+        Ok(Companion { kind, item: TransactWriteItem::builder().update(update).build() })
+    }
+
+    /// Whether nobody has shown that the user's address is theirs. As exact as the log: the commit takes the place behind
+    /// the state that this is said of, or none.
+    fn is_unverified(&self) -> bool {
+        self.account.is_some_and(|account| !account.email_verified)
     }
 
     /// Puts a stronger verifier of the same password in the place of the one that was verified, and under the same

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use chrono::{DateTime, SubsecRound as _, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use domain::{Command, CommandId, Rejection, UserEvent, UserId, Version, decide};
 
 use super::append::Outcome;
@@ -61,9 +61,10 @@ pub enum ExecuteError {
     /// The session in which the command was given has ended.
     #[error("the session has ended")]
     SessionEnded,
-    /// Strangers have had too many mails sent to the user: 3 within an hour, or 10 within a day.
+    /// Too many mails have been sent to somebody who never showed that they read them: 3 within an hour or 10 within a
+    /// day, or news of another move within a day. So long until the next.
     #[error("too many mails")]
-    TooManyMails,
+    TooManyMails(TimeDelta),
     /// Perhaps it was carried out, perhaps not: try again later.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -121,7 +122,7 @@ impl Store {
                     return self.appended_before(loaded, tried.head.version).await;
                 }
                 (Outcome::Taken, _) => return Err(ExecuteError::Taken),
-                (Outcome::TooManyMails, _) => return Err(ExecuteError::TooManyMails),
+                (Outcome::TooManyMails(wait), _) => return Err(ExecuteError::TooManyMails(wait)),
                 (Outcome::SessionEnded, _) if guard_failed => return Err(ExecuteError::SessionEnded),
                 (Outcome::Stale, _) if guard_failed => {
                     return Err(Unavailable::because("an item without a commit stands in the way").into());
@@ -198,6 +199,7 @@ impl Store {
         let context = Context {
             store: self,
             user: loaded.user,
+            account: loaded.snapshot.user.account(),
             command: intent.id,
             key: &loaded.key,
             vault: loaded.vault.as_ref(),

@@ -11,6 +11,7 @@ use crate::error::Unavailable;
 use crate::identifiers::Identifier;
 use crate::items::{Item, b, n, s};
 use crate::retry::Backoff;
+use crate::sessions::mails::Tally;
 use crate::sessions::{Guessed, mails};
 
 /// The sort key of what stands for a commit. There is one at most for an address.
@@ -40,7 +41,7 @@ impl Store {
             .set_item(Some(decoy(&whose.partition(), now)))
             .build()
             .map_err(unbuilt)?;
-        let count = mails::one_more(&self.sessions.table, &whose.partition(), now)?;
+        let count = mails::one_more(&self.sessions.table, &whose.partition(), Tally::Mails, now)?;
         let items = vec![
             TransactWriteItem::builder().put(decoy).build(),
             TransactWriteItem::builder().update(count).build(),

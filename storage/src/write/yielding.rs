@@ -50,7 +50,7 @@ impl Store {
                 (Outcome::Taken, _) => return Err(ExecuteError::Taken),
                 (Outcome::Conflict, _) => self.freshen(newcomer).await?,
                 (Outcome::Stale | Outcome::SessionEnded, _) => owner.fresh = false,
-                (Outcome::TooManyMails, _) => return Err(ExecuteError::TooManyMails),
+                (Outcome::TooManyMails(wait), _) => return Err(ExecuteError::TooManyMails(wait)),
             }
             if !backoff.wait().await {
                 return Err(Unavailable::because("too many commands of one user at once").into());
@@ -71,6 +71,7 @@ impl Store {
         let context = Context {
             store: self,
             user: owner.user,
+            account: owner.snapshot.user.account(),
             command: intent.id,
             key: &owner.key,
             vault: owner.vault.as_ref(),

@@ -1,10 +1,10 @@
 //! The requests and units of the design's budget.
 
-use domain::{MAX_SESSIONS, Version};
-use storage::{Guessed, Loaded};
+use domain::{Command, MAX_SESSIONS, Version};
+use storage::{Enclosed, Guessed, Loaded};
 
 use crate::fixture::{
-    World, change_password, registration, second, sign_in, sign_in_rehashed, sign_out, somebody,
+    World, change_password, intent, registration, second, sign_in, sign_in_rehashed, sign_out, somebody,
 };
 use crate::sessions::next;
 
@@ -140,6 +140,8 @@ async fn ending_the_oldest_session_costs_a_sign_in_two_units_more() {
 async fn changing_the_password_costs_six_units_and_two_for_every_other_session() {
     let world = World::start().await;
     let ada = world.register("ada@example.com").await;
+    let shows = Command::VerifyEmail { email: ada.email.clone(), credential: ada.credential };
+    world.execute(&ada, &intent(shows, Enclosed::Nothing)).await.unwrap();
     let mut acting = world.sign_in(&ada, 1).await;
     for attempt in 2..=MAX_SESSIONS as u64 {
         acting = world.sign_in(&ada, attempt).await;

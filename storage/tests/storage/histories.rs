@@ -160,7 +160,11 @@ fn had_reason(error: &ExecuteError, command: &Command, state: &Snapshot) -> Test
         }
         (ExecuteError::Rejected(Rejection::PasswordDisabled), _) => account.password_disabled,
         // A minute apart: now and then there are more than three within an hour.
-        (ExecuteError::TooManyMails, command) => matches!(command, Command::RequestPasswordReset { .. }),
+        (ExecuteError::TooManyMails(_), command) => match command {
+            Command::RequestPasswordReset { .. } => true,
+            Command::ChangePassword { .. } => !account.email_verified,
+            _ => false,
+        },
         (ExecuteError::Rejected(Rejection::CredentialMismatch), _) => true,
         _ => false,
     };

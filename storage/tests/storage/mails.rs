@@ -23,7 +23,7 @@ fn request(person: &Person, now: DateTime<Utc>) -> Intent {
 async fn asks(world: &World, person: &Person, now: DateTime<Utc>) -> bool {
     match world.execute(person, &request(person, now)).await {
         Ok(appended) => appended.version.is_some(),
-        Err(ExecuteError::TooManyMails) => false,
+        Err(ExecuteError::TooManyMails(_)) => false,
         Err(error) => panic!("{error:?}"),
     }
 }

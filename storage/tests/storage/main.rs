@@ -63,6 +63,7 @@ mod sessions;
 mod stale;
 #[cfg(test)]
 mod tokens;
+mod unverified;
 #[cfg(test)]
 mod usage;
 #[cfg(test)]

@@ -198,6 +198,25 @@ fn a_change_that_was_asked_for_too_long_after_the_sign_in() {
 }
 
 #[test]
+fn an_unverified_address_left_twice_a_day_and_one_that_was_not_let_go() {
+    finds("more than 1 moves from an unverified address within", |story| {
+        let (told, place) = commit(story, moves)?;
+        let before = told.states.get(place.checked_sub(1)?)?.clone();
+        if before.account()?.email_verified {
+            return None;
+        }
+        let again = told.commits[place].clone();
+        told.commits.insert(place, again);
+        told.states.insert(place, before);
+        Some(())
+    });
+    finds("kept from leaving an address without a reason", |story| {
+        entry(story, was_verified)?.answer = Answer::TooManyMails;
+        Some(())
+    });
+}
+
+#[test]
 fn whoever_signs_in_by_an_address_that_is_not_theirs_at_that_moment() {
     finds("let in by mistake", |story| {
         let Command::SignIn { address, .. } = &mut entry(story, signed_in)?.command else { return None };

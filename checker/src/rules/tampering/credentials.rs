@@ -165,7 +165,13 @@ fn whoever_is_kept_out_with_the_new_password() {
 
 #[test]
 fn a_refused_change_that_was_made_all_the_same() {
-    for answer in [Answer::WrongPassword, Answer::SignInTooOld, Answer::Guessable, Answer::Refused(429)] {
+    for answer in [
+        Answer::WrongPassword,
+        Answer::SignInTooOld,
+        Answer::Guessable,
+        Answer::TooManyMails,
+        Answer::Refused(429),
+    ] {
         finds("refused, and done all the same", |story| {
             entry(story, changed)?.answer = answer.clone();
             Some(())
@@ -264,6 +270,28 @@ fn a_wait_for_nothing_before_a_change() {
         })?;
         let request = change.request;
         story.history[request].answer = Answer::Refused(429);
+        Some(())
+    });
+}
+
+#[test]
+fn a_change_beyond_the_bound_and_one_kept_back_before_it() {
+    finds("more than 3 changes of an unverified user within", |story| {
+        let told = story.truth.users.values_mut().find(|told| {
+            let changes = |commit: &Commit| events(commit).any(|event| event.name() == "UserPasswordChanged");
+            let unverified = |account: &domain::Account| !account.email_verified;
+            told.commits.last().is_some_and(changes)
+                && told.account(told.commits.len()).is_some_and(unverified)
+        })?;
+        let (last, state) = (told.commits.last()?.clone(), told.states.last()?.clone());
+        for _ in 0..3 {
+            told.commits.push(last.clone());
+            told.states.push(state.clone());
+        }
+        Some(())
+    });
+    finds("kept from changing the password without a reason", |story| {
+        entry(story, |entry| entry.answer == Answer::WrongPassword)?.answer = Answer::TooManyMails;
         Some(())
     });
 }
