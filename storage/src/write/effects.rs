@@ -217,7 +217,18 @@ impl Context<'_> {
                 }
                 UserEvent::RefreshTokenReused { session } => companions.push(self.end(*session, false)?),
                 UserEvent::UserRequestedEmailChange { email: _, from, credential: _, ends: _ } => {
-                    companions.extend(self.mail_elsewhere(from)?);
+                    let Enclosed::MailElsewhere { acting, to, unverified } = self.enclosed else {
+                        return Err(Unavailable::because("another address is asked for in a session"));
+                    };
+                    companions.push(self.lives(*acting)?);
+                    companions.push(self.one_more_mail_to(to)?);
+                    // One that is theirs by now would count twice; then this commit is in vain.
+                    if *unverified && to.partition() != self.user.to_string() {
+                        companions.push(self.one_more_mail()?);
+                        // Whoever leaves it and registers it again is another user, and it is told as often as before.
+                        let left = self.store.identifiers.key.email(from);
+                        companions.push(self.one_more_mail_to(&Guessed::Unknown(left))?);
+                    }
                 }
                 UserEvent::UserEmailChanged { from, to } => {
                     companions.push(self.take(to, None)?);
@@ -342,22 +353,6 @@ impl Context<'_> {
             .map_err(unbuilt)?;
         let item = TransactWriteItem::builder().condition_check(check).build();
         Ok(Companion { kind: Kind::ActingSession, item })
-    }
-
-    /// Counts the mails that are sent when another address than this one is asked for.
-    fn mail_elsewhere(&self, from: &Email) -> Result<Vec<Companion>, Unavailable> {
-        let Enclosed::MailElsewhere { acting, to, unverified } = self.enclosed else {
-            return Err(Unavailable::because("another address is asked for in a session"));
-        };
-        let mut companions = vec![self.lives(*acting)?, self.one_more_mail_to(to)?];
-        // One that is theirs by now would count twice; then this commit is in vain.
-        if *unverified && to.partition() != self.user.to_string() {
-            companions.push(self.one_more_mail()?);
-            // Whoever leaves it and registers it again is another user, and it is told as often as before.
-            let left = self.store.identifiers.key.email(from);
-            companions.push(self.one_more_mail_to(&Guessed::Unknown(left))?);
-        }
-        Ok(companions)
     }
 
     /// Counts a mail that a stranger can have sent to the user, unless there have been too many.
