@@ -107,18 +107,14 @@ impl Case<'_> {
             return;
         }
         // What counts there: what went to it and to whatever its owners ever had, and what they had sent elsewhere. It
-        // counts at whoever asks, and at their own address, too, as long as they have not verified that.
-        let owners = self.truth.users.iter().filter(|(_, other)| other.addresses().contains(&of));
-        let owners: Vec<_> = owners.collect();
+        // counts at whoever asks, too, as long as they have not verified their own.
+        let owners: Vec<_> =
+            self.truth.users.iter().filter(|(_, other)| other.addresses().contains(&of)).collect();
         let mut there = vec![of];
         there.extend(owners.iter().flat_map(|(_, owner)| owner.addresses()));
         let owners: Vec<_> = owners.into_iter().map(|(user, _)| *user).collect();
-        let theirs = Vec::from_iter(told.addresses());
-        let had_it = |other: &Told| other.addresses().iter().any(|address| theirs.contains(address));
-        let before = self.truth.users.iter().filter(|(_, other)| had_it(other));
-        let before: Vec<_> = before.map(|(user, _)| *user).chain([asking]).collect();
-        let too_many =
-            self.may_be_too_many(entry, &there, &owners) || self.may_be_too_many(entry, &theirs, &before);
+        let too_many = self.may_be_too_many(entry, &there, &owners)
+            || self.may_be_too_many(entry, &Vec::from_iter(told.addresses()), &[asking]);
         self.require(too_many, || format!("accepted, and no mail was sent elsewhere: {entry}"));
     }
 

@@ -258,7 +258,7 @@ async fn a_change_of_address_is_three_requests_and_its_confirmation_two() {
     app.project(&user).await;
     // Who is not verified counts the mail to the address they have as well, and the log is asked whether they are.
     let unverified = ["BatchGetItem", "Query", "GetItem", "TransactWriteItems"];
-    took(app.taken(app.change_email(&token, "ada@example.org")).await, 202, &unverified, 10.0, 4.5);
+    took(app.taken(app.change_email(&token, "ada@example.org")).await, 202, &unverified, 8.0, 4.5);
     let verifying = app.mailed_for(&user, OneTimePurpose::EmailVerification).await;
     assert_eq!(app.verify(&verifying).await.status, StatusCode::NO_CONTENT);
     app.project(&user).await;

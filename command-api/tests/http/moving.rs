@@ -182,29 +182,6 @@ async fn who_has_not_verified_an_address_has_it_told_no_more_often_than_stranger
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_an_unverified_address_and_registers_it_again_has_it_told_no_more_often() {
-    let app = App::start().await;
-    let mut left = Vec::new();
-    for hour in 0..2 {
-        for number in 0..4 {
-            // Each time another user, with counts of their own.
-            if app.owner(ADA).await.is_none() {
-                left.push(app.register().await);
-            }
-            let user = left.last().unwrap();
-            let access = access(&app, ADA).await;
-            let elsewhere = format!("a{hour}-{number}@example.com");
-            assert_eq!(app.change_email(&access, &elsewhere).await.status, 202);
-            if app.events(user).await.contains(&"UserRequestedEmailChange") {
-                assert_eq!(app.verify(&app.mailed_for(user, EmailChange).await).await.status, 204);
-            }
-        }
-        assert_eq!(left.len(), 3 * (hour + 1) + 1, "three an hour were told, and the next one stays");
-        app.pass(TimeDelta::hours(1));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_taken_address_is_told_only_to_whoever_reads_its_mail() {
     let app = App::start().await;
     let (bob, ada) = (app.register_as(BOB, PASSWORD).await, app.register().await);

@@ -216,7 +216,7 @@ impl Context<'_> {
                     companions.extend(self.end_all(ended)?);
                 }
                 UserEvent::RefreshTokenReused { session } => companions.push(self.end(*session, false)?),
-                UserEvent::UserRequestedEmailChange { email: _, from, credential: _, ends: _ } => {
+                UserEvent::UserRequestedEmailChange { email: _, from: _, credential: _, ends: _ } => {
                     let Enclosed::MailElsewhere { acting, to, unverified } = self.enclosed else {
                         return Err(Unavailable::because("another address is asked for in a session"));
                     };
@@ -225,9 +225,6 @@ impl Context<'_> {
                     // One that is theirs by now would count twice; then this commit is in vain.
                     if *unverified && to.partition() != self.user.to_string() {
                         companions.push(self.one_more_mail()?);
-                        // Whoever leaves it and registers it again is another user, and it is told as often as before.
-                        let left = self.store.identifiers.key.email(from);
-                        companions.push(self.one_more_mail_to(&Guessed::Unknown(left))?);
                     }
                 }
                 UserEvent::UserEmailChanged { from, to } => {
