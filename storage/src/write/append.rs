@@ -194,13 +194,12 @@ fn read(
         return Some(Outcome::Conflict);
     }
     let mut stale = None;
-    for (reason, companion) in others.iter().zip(companions) {
-        match (failed(reason), companion.kind) {
-            (true, Kind::Identifier) => return Some(Outcome::Taken),
-            (true, Kind::ActingSession) => stale = Some(Outcome::SessionEnded),
-            (true, Kind::Mails { .. }) => {}
-            (true, Kind::Other) => stale = stale.or(Some(Outcome::Stale)),
-            (false, _) => {}
+    for (_, companion) in others.iter().zip(companions).filter(|(reason, _)| failed(reason)) {
+        match companion.kind {
+            Kind::Identifier => return Some(Outcome::Taken),
+            Kind::ActingSession => stale = Some(Outcome::SessionEnded),
+            Kind::Other => stale = stale.or(Some(Outcome::Stale)),
+            Kind::Mails { .. } => {}
         }
     }
     stale.or(too_many.map(|(_, too_many)| too_many))
