@@ -142,23 +142,7 @@ impl Context<'_> {
         for event in events {
             match event {
                 UserEvent::UserRegistered { email, credential, name: _ } => {
-                    let (phc, yielding) = match self.enclosed {
-                        Enclosed::Verifier(phc) | Enclosed::VerifierUnsaid(phc) => (phc, None),
-                        Enclosed::VerifierAndYielded { verifier, by } => (verifier, Some(*by)),
-                        _ => return Err(Unavailable::because("a registration encloses a verifier")),
-                    };
-                    let vault = Vault::new(
-                        self.user,
-                        &self.store.log.keys,
-                        self.key,
-                        &self.store.verifiers,
-                        (*credential, phc),
-                    )?;
-                    companions.push(new(Kind::Other, &self.store.log.table, "item", vault.into_item())?);
-                    companions.push(self.take(email, yielding)?);
-                    if !matches!(self.enclosed, Enclosed::Verifier(_)) {
-                        companions.push(self.one_more_mail()?);
-                    }
+                    companions.extend(self.registered(email, *credential)?);
                 }
                 UserEvent::UserSignedIn { session: _, ends: _, password: _, evicted, lapsed: _ } => {
                     let (Enclosed::Session(session) | Enclosed::SessionAndVerifier { session, .. }) =
@@ -244,6 +228,24 @@ impl Context<'_> {
                     companions.extend(self.end_all(ended)?);
                 }
             }
+        }
+        Ok(companions)
+    }
+
+    fn registered(&self, email: &Email, credential: CredentialId) -> Result<Vec<Companion>, Unavailable> {
+        let (phc, yielding) = match self.enclosed {
+            Enclosed::Verifier(phc) | Enclosed::VerifierUnsaid(phc) => (phc, None),
+            Enclosed::VerifierAndYielded { verifier, by } => (verifier, Some(*by)),
+            _ => return Err(Unavailable::because("a registration encloses a verifier")),
+        };
+        let keys = &self.store.log.keys;
+        let vault = Vault::new(self.user, keys, self.key, &self.store.verifiers, (credential, phc))?;
+        let mut companions = vec![
+            new(Kind::Other, &self.store.log.table, "item", vault.into_item())?,
+            self.take(email, yielding)?,
+        ];
+        if !matches!(self.enclosed, Enclosed::Verifier(_)) {
+            companions.push(self.one_more_mail()?);
         }
         Ok(companions)
     }

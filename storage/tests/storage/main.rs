@@ -63,6 +63,7 @@ mod sessions;
 mod stale;
 #[cfg(test)]
 mod tokens;
+#[cfg(test)]
 mod unverified;
 #[cfg(test)]
 mod usage;
