@@ -1,9 +1,8 @@
-use aws_config::BehaviorVersion;
 use chrono::{DateTime, Utc};
 use storage::keys::KeysError;
 use storage::{Lifetimes, Store};
 
-use crate::passwords::{HashError, HasherError, PasswordHasher};
+use crate::passwords::{Buffers, HashError, HasherError, PasswordHasher};
 use crate::tokens::{PublicTokens, SigningError};
 use crate::{AuthorizerConfig, Clients, ClientsError, ClientsFrom, Clock, Config, Service};
 
@@ -32,18 +31,21 @@ pub enum StartError {
 
 impl Config {
     /// The service of these settings, reached with the region and credentials of the environment. What the first
-    /// request would wait for is paid here: the connection to the database, and the memory of a hash.
+    /// request would wait for is paid here, all of it at once: the keys, the connection to the database, and the memory of
+    /// a hash.
     pub async fn start(self) -> Result<Service, StartError> {
         let clock = Clock::system();
         // Each by its name: a setting that nothing here makes use of does not compile.
         let Self { tables, keys, issuer, argon2, origin, verification, clients } = self;
-        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let aws = storage::environment().await;
         let client = storage::client(&aws);
-        let keys = keys.source(&aws).open(reading(&clock));
-        let (keys, ()) = tokio::join!(keys, storage::warm(&client, &tables.views));
-        let keys = keys?;
         // One request at a time comes to a function, and so one hash.
-        let passwords = PasswordHasher::new(argon2, keys.pepper.clone(), 1)?;
+        let buffers = Buffers::new(argon2, 1)?;
+        let keys = keys.source(&aws).open(reading(&clock));
+        let (keys, (), warmed) = tokio::join!(keys, storage::warm(&client, &tables.views), buffers.warm());
+        let keys = keys?;
+        warmed?;
+        let passwords = PasswordHasher::of(buffers, keys.pepper.clone())?;
         let clients = match clients {
             ClientsFrom::Setting(clients) => clients,
             ClientsFrom::Parameter(name) => match storage::parameter(&aws, &name).await {
@@ -51,7 +53,6 @@ impl Config {
                 Err(error) => return Err(StartError::NoClients(name, error)),
             },
         };
-        passwords.warm().await?;
         let store = Store::new(&client, &tables, &keys, Lifetimes::default());
         let service = Service::new(store, passwords, &keys, issuer, clock)?;
         Ok(Service { origin, clients, verification, ..service })
@@ -62,7 +63,7 @@ impl AuthorizerConfig {
     /// What verifies tokens with public keys alone, and the clock to do it by.
     pub async fn start(self) -> Result<(PublicTokens, Clock), StartError> {
         let clock = Clock::system();
-        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let aws = storage::environment().await;
         let keys = self.keys.source(&aws).open_public(reading(&clock)).await?;
         Ok((PublicTokens::new(keys, self.issuer.clone(), self.issuer)?, clock))
     }

@@ -1,4 +1,3 @@
-use aws_config::BehaviorVersion;
 use chrono::{DateTime, Utc};
 use storage::keys::{KeySetting, KeySettingError, KeysError};
 use storage::one_time::OneTimeKeys;
@@ -105,7 +104,7 @@ impl Config {
         self,
         now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
     ) -> Result<Mailer, ConfigError> {
-        let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let sdk = storage::environment().await;
         let keys = self.keys.source(&sdk).open_for_mail(now).await;
         let keys = keys.map_err(|error| ConfigError::Keys(self.keys.name(), error))?;
         let transport = match self.relay {

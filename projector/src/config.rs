@@ -1,4 +1,4 @@
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::SdkConfig;
 use chrono::{DateTime, Utc};
 use storage::keys::{KeySetting, KeySettingError, KeysError, ProjectionKeys};
 use storage::tables::{self, MissingTables};
@@ -44,7 +44,7 @@ impl Config {
         self,
         now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
     ) -> Result<ReadModel, ConfigError> {
-        let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let sdk = storage::environment().await;
         let client = storage::client(&sdk);
         let keys = opened(&self.keys, &sdk, now);
         let (keys, ()) = tokio::join!(keys, storage::warm(&client, &self.views));
@@ -78,7 +78,7 @@ impl ReplayerConfig {
         self,
         now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
     ) -> Result<Replayer, ConfigError> {
-        let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let sdk = storage::environment().await;
         let client = storage::client(&sdk);
         let keys = opened(&self.keys, &sdk, now);
         let (keys, ()) = tokio::join!(keys, storage::warm(&client, &self.views));

@@ -13,11 +13,14 @@ use crate::usage::counted;
 /// A transaction may take longer than anything else, and its outcome matters most.
 pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(7);
 
+/// A connection that is not there by then is tried again. The same for all clients, so that they share what TLS needs.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// A client of DynamoDB for requests that somebody waits for: short limits, and few, quick retries;
 /// [`crate::usage_of`] counts them.
 pub fn client(config: &SdkConfig) -> Client {
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_millis(500))
+        .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(Duration::from_millis(1_500))
         .operation_timeout(Duration::from_secs(4))
         .build();

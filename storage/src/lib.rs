@@ -7,6 +7,7 @@
 
 mod checkpoints;
 mod client;
+mod environment;
 mod error;
 mod identifiers;
 mod items;
@@ -29,6 +30,7 @@ mod write;
 
 pub use checkpoints::{Checkpoints, ReplayPart};
 pub use client::{client, warm};
+pub use environment::environment;
 pub use error::{Broken, ReadError, Unavailable};
 pub use identifiers::{Identifier, IdentifierCursor, IdentifierKey, IdentifierPage, Identifiers};
 pub use log::{

@@ -84,29 +84,62 @@ pub struct PasswordHasher {
     decoy: (Salt, Hash),
 }
 
+/// The memory that hashes of one cost are computed in, which needs no key: it is made ready while the keys are on their
+/// way.
+pub struct Buffers {
+    params: HashParams,
+    pool: Arc<Pool>,
+}
+
 /// A place among the requests that hash or wait for it, until this is dropped.
 pub struct Place<'a>(#[expect(dead_code, reason = "held, to be given back")] SemaphorePermit<'a>);
 
-impl PasswordHasher {
-    /// A hasher of this cost, with `parallel` buffers of `params.memory_kib` each, reserved here and now. It takes any
-    /// parameters that the algorithm takes and that are not above the maximum ([`HashParams::is_above_maximum`]);
-    /// whether to warn of weak ones or refuse them is for the caller to say ([`HashParams::is_below_minimum`]).
-    pub fn new(
-        params: HashParams,
-        peppers: impl Into<LiveRing<Secret>>,
-        parallel: usize,
-    ) -> Result<Self, HasherError> {
+impl Buffers {
+    /// So many buffers of `params.memory_kib` each, reserved here and now, for a hasher of this cost. It may be any
+    /// that the algorithm takes and that is not above the maximum ([`HashParams::is_above_maximum`]); whether to warn
+    /// of weak ones or refuse them is for the caller to say ([`HashParams::is_below_minimum`]).
+    pub fn new(params: HashParams, parallel: usize) -> Result<Self, HasherError> {
         let blocks = params.checked()?.block_count();
         if params.is_above_maximum() {
             return Err(HasherError::TooCostly(params));
         }
         let count = u16::try_from(parallel).ok().filter(|count| *count > 0).ok_or(HasherError::Parallel)?;
         let pool = Arc::new(Pool::new(count.into(), blocks).map_err(HasherError::Memory)?);
+        Ok(Self { params, pool })
+    }
+
+    /// Touches every page of every buffer and reads the lists of much used passwords, so that the first request need
+    /// not: part of starting on Lambda, where that time costs nothing. Waits for hashes that run already.
+    pub async fn warm(&self) -> Result<(), HashError> {
+        let mut loans = Arc::clone(&self.pool).lend_all().await.map_err(|_| HashError::Interrupted)?;
+        let touch = move || {
+            for loan in &mut loans {
+                loan.blocks();
+            }
+            guessable::warm();
+        };
+        tokio::task::spawn_blocking(touch).await.map_err(|_| HashError::Interrupted)
+    }
+}
+
+impl PasswordHasher {
+    /// A hasher of this cost, with `parallel` buffers of `params.memory_kib` each: see [`Buffers::new`].
+    pub fn new(
+        params: HashParams,
+        peppers: impl Into<LiveRing<Secret>>,
+        parallel: usize,
+    ) -> Result<Self, HasherError> {
+        Self::of(Buffers::new(params, parallel)?, peppers)
+    }
+
+    /// A hasher with these buffers.
+    pub fn of(buffers: Buffers, peppers: impl Into<LiveRing<Secret>>) -> Result<Self, HasherError> {
+        let Buffers { params, pool } = buffers;
         let mut salt = [0; Salt::RECOMMENDED_LENGTH];
         let mut hash = Zeroizing::new([0; OUTPUT]);
         rand::fill(&mut salt).and_then(|()| rand::fill(&mut *hash)).map_err(|_| HasherError::NoRandomness)?;
         let salt = Salt::new(&salt).map_err(|_| HasherError::Decoy(HashError::Malformed))?;
-        let places = Semaphore::new(usize::from(count) * (1 + WAITING_PER_BUFFER));
+        let places = Semaphore::new(pool.at_rest() * (1 + WAITING_PER_BUFFER));
         let hasher = Self { params, peppers: peppers.into(), pool, places, decoy: (salt, hash) };
         hasher.decoy().map_err(HasherError::Decoy)?;
         Ok(hasher)
@@ -191,22 +224,15 @@ impl PasswordHasher {
         self.pool.work.load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    /// See [`Buffers::warm`].
+    #[cfg(test)]
+    pub(super) async fn warm(&self) -> Result<(), HashError> {
+        Buffers { params: self.params, pool: Arc::clone(&self.pool) }.warm().await
+    }
+
     /// How many more hashes could run now: the buffers at rest.
     pub fn available(&self) -> usize {
         self.pool.at_rest()
-    }
-
-    /// Touches every page of every buffer and reads the lists of much used passwords, so that the first request need
-    /// not: part of starting on Lambda, where that time costs nothing. Waits for hashes that run already.
-    pub async fn warm(&self) -> Result<(), HashError> {
-        let mut loans = Arc::clone(&self.pool).lend_all().await.map_err(|_| HashError::Interrupted)?;
-        let touch = move || {
-            for loan in &mut loans {
-                loan.blocks();
-            }
-            guessable::warm();
-        };
-        tokio::task::spawn_blocking(touch).await.map_err(|_| HashError::Interrupted)
     }
 
     /// Runs this in a blocking thread, with a buffer.

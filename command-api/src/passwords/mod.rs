@@ -9,6 +9,6 @@ mod tests;
 mod verifier;
 
 pub use guessable::{Guessable, KnownWords, judge};
-pub use hasher::{HashError, HasherError, PasswordHasher, Place};
+pub use hasher::{Buffers, HashError, HasherError, PasswordHasher, Place};
 pub use params::{HashParams, ParamsError};
 pub use verifier::pepper_of;

@@ -19,7 +19,6 @@ async fn serve() -> Result<(), Error> {
     let config = ReplayerConfig::from_settings(|name| settings.get(name))?;
     settings.all_known()?;
     let replayer = config.replayer(Utc::now).await?;
-    replayer.model.warm().await;
     let replayer = &replayer;
     run(service_fn(|event: LambdaEvent<Order>| async move {
         let time = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();

@@ -16,6 +16,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use crate::client::CONNECT_TIMEOUT;
+
 use super::changing::{Change, ChangeError, Fresh, RingName, changed};
 use super::source::{KeyName, KeysError, Parts};
 use super::{KeyFileError, KeyInRing, PublicKeys, Ring, ServiceKeys, SigningSecret};
@@ -91,7 +93,7 @@ impl ParameterStore {
     /// after a time left to chance: the SDK's standard back-off.
     pub fn new(aws: &SdkConfig, prefix: String) -> Self {
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(1))
+            .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(Duration::from_secs(2))
             .operation_timeout(Duration::from_secs(8))
             .build();
