@@ -11,7 +11,6 @@ use storage::{
     Views, WrappingKeys,
 };
 use telemetry::{Measure, measure};
-use uuid::Uuid;
 
 /// How often a projector that keeps losing to others reads again. Whoever wins brings the view further, so two
 /// losses in a row are rare already.
@@ -69,14 +68,6 @@ impl ReadModel {
         Self {
             log: EventLog::new(client.clone(), tables.events.clone(), wrapping),
             views: Views::new(client.clone(), tables.views.clone(), views),
-        }
-    }
-
-    /// Opens the connection to DynamoDB, so that the first batch does not wait for it. Whether it succeeds, the first
-    /// batch will tell.
-    pub async fn warm(&self) {
-        if let Err(error) = self.views.read(UserId::new(Uuid::nil())).await {
-            tracing::warn!(error = with_causes(&error), "DynamoDB does not answer yet");
         }
     }
 
