@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
-use domain::{CredentialId, SessionId, UserId};
+use domain::{CredentialId, SessionId, UserId, Version};
 
 /// What a client asks of the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +123,9 @@ pub struct Mailed {
     pub address: usize,
     /// The credential it lets replace, or that must be there still.
     pub credential: CredentialId,
+    /// Since when the user has had the address, where it lets them set a password: who leaves an address and comes back
+    /// cannot use what was sent there before.
+    pub since: Option<Version>,
     /// When it is no longer good.
     pub ends: DateTime<Utc>,
     /// Itself.

@@ -171,7 +171,7 @@ impl World {
         let (email, credential, ends, since) = last?;
         let bound = Bound::PasswordReset { email: &email, credential, since };
         let text = store.one_time.make(user, &bound, ends).ok()?.to_string();
-        Some(Mailed { user, address: of, credential, ends, text, genuine: true })
+        Some(Mailed { user, address: of, credential, since, ends, text, genuine: true })
     }
 
     /// The tokens of the mails about addresses that this user caused, each with the address that its own takes the place
@@ -200,7 +200,8 @@ impl World {
             };
             let text = store.one_time.make(user, &bound, ends).ok()?.to_string();
             let from = from.as_ref().and_then(number_of);
-            let token = Mailed { user, address: number_of(&email)?, credential, ends, text, genuine: true };
+            let address = number_of(&email)?;
+            let token = Mailed { user, address, credential, since: None, ends, text, genuine: true };
             Some((token, from))
         };
         mailed.into_iter().map(made).collect()

@@ -124,17 +124,20 @@ impl Case<'_> {
         let ended = token.ends <= entry.now;
         match entry.answer {
             Answer::Done => {
-                let reset = told.commit_of(entry).is_some_and(|number| {
+                let number = told.commit_of(entry).filter(|number| {
                     events(&told.commits[number - 1])
                         .any(|event| matches!(event, UserEvent::UserPasswordReset { .. }))
                 });
-                self.require(reset, || format!("reset, and the log knows nothing of it: {entry}"));
-                self.require(token.genuine && !ended, || format!("a bad token was taken: {entry}"));
+                self.require(number.is_some(), || format!("reset, and the log knows nothing of it: {entry}"));
+                let stayed = number.and_then(|number| told.account(number - 1));
+                let stayed = stayed.is_none_or(|account| account.email_since == token.since);
+                self.require(token.genuine && !ended && stayed, || format!("a bad token was taken: {entry}"));
             }
             Answer::Refused(_) => {
                 let void = self.between(told, entry).any(|commits| {
                     told.account(commits).is_none_or(|account| {
                         account.credential != token.credential
+                            || account.email_since != token.since
                             || account.email.as_ref().map(Email::as_str)
                                 != Some(address(token.address).as_str())
                     })

@@ -1,7 +1,7 @@
 //! What concerns mails, resets and disabled passwords.
 
 use chrono::TimeDelta;
-use domain::{CredentialId, User, UserEvent};
+use domain::{CredentialId, User, UserEvent, Version};
 use storage::Commit;
 
 use super::{Left, entry, finds};
@@ -116,6 +116,12 @@ fn a_token_that_was_taken_after_its_end_or_though_it_was_forged() {
         let reset = entry(story, was_reset)?;
         let Command::Reset { token, .. } = &mut reset.command else { return None };
         token.ends = reset.now;
+        Some(())
+    });
+    // One from before the address was left.
+    finds("a bad token was taken", |story| {
+        let Command::Reset { token, .. } = &mut entry(story, was_reset)?.command else { return None };
+        token.since = Some(token.since.unwrap_or(Version::NONE).next());
         Some(())
     });
 }
