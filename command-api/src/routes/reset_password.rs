@@ -3,7 +3,7 @@ use std::sync::Arc;
 use aws_lc_rs::rand;
 use axum::extract::State;
 use axum::http::StatusCode;
-use domain::{Command, CommandId, CredentialId, Email, NewPassword, Rejection};
+use domain::{Command, CommandId, CredentialId, Email, NewPassword, Rejection, Version};
 use storage::one_time::{Bound, OneTimePurpose, OneTimeToken};
 use storage::{Enclosed, ExecuteError, Intent, Loaded};
 use utoipa::ToSchema;
@@ -69,7 +69,7 @@ pub(super) async fn reset_password(
     let _place = service.passwords.place().ok_or_else(Problem::overloaded)?;
     let loaded = service.store.load(user).await?;
     let mut loaded = loaded.ok_or_else(|| not_good(&token, "of nobody"))?;
-    let (email, replacing) = bound(&service, &mut loaded, &token).await?;
+    let (email, since, replacing) = bound(&service, &mut loaded, &token).await?;
     may_be_set(&service, &mut loaded, &new).await?;
 
     let mut salt = [0; 16];
@@ -79,6 +79,7 @@ pub(super) async fn reset_password(
     let intent = Intent {
         command: Command::ResetPassword {
             email,
+            since,
             replacing,
             credential: CredentialId::new(new_id(now)?),
             base,
@@ -115,19 +116,19 @@ async fn base(service: &Service, loaded: &mut Loaded) -> Result<u64, Problem> {
     Ok(service.store.guesses.counted(loaded.user(), known).await?.unwrap_or(known))
 }
 
-/// The address and the credential that the token was made for, if they are the user's. A view may not know it yet, or not
-/// any more: who is refused was looked at in their log.
+/// The address, since when it is theirs, and the credential that the token was made for, if they are the user's. A view may
+/// not know it yet, or not any more: who is refused was looked at in their log.
 async fn bound(
     service: &Service,
     loaded: &mut Loaded,
     token: &OneTimeToken,
-) -> Result<(Email, CredentialId), Problem> {
+) -> Result<(Email, Option<Version>, CredentialId), Problem> {
     let bound = |loaded: &Loaded| {
         let account = loaded.snapshot().user.account()?;
         let (email, credential) = (account.email.as_ref()?, account.credential);
         let since = account.email_since;
         let binds = service.store.one_time.binds(token, &Bound::PasswordReset { email, credential, since });
-        binds.then(|| (email.clone(), credential))
+        binds.then(|| (email.clone(), since, credential))
     };
     if let Some(bound) = bound(loaded) {
         return Ok(bound);

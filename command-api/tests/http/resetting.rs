@@ -98,6 +98,8 @@ async fn a_token_is_void_once_the_password_has_changed_in_another_way() {
 async fn a_token_is_void_once_the_address_has_changed_even_if_it_is_the_same_again() {
     let app = App::start().await;
     let (user, token) = forgetful(&app).await;
+    // A view of before, which still says what the token was made for.
+    app.project(&user).await;
     for (from, to) in [(ADA, "augusta@example.com"), ("augusta@example.com", ADA)] {
         let access = app.login_as(from, PASSWORD).await.text_of("access_token");
         assert_eq!(app.change_email(&access, to).await.status, 202);

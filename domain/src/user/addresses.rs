@@ -20,6 +20,11 @@ impl Account {
         if self.credential == credential { Ok(()) } else { Err(Rejection::CredentialMismatch) }
     }
 
+    /// Refuses what was sent to the user's address before they left it and came back.
+    pub(super) fn has_had_address(&self, since: Option<Version>) -> Result<(), Rejection> {
+        if self.email_since == since { Ok(()) } else { Err(Rejection::CredentialMismatch) }
+    }
+
     pub(super) fn request_verification(
         &self,
         email: &Email,

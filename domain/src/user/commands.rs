@@ -61,6 +61,8 @@ pub enum Command {
     ResetPassword {
         /// The address to which the token went.
         email: Email,
+        /// Since which version the user had it then; `None` if since the registration.
+        since: Option<Version>,
         /// The verifier that the user had when the token was made.
         replacing: CredentialId,
         /// The verifier that goes into the vault with this command.

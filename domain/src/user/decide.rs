@@ -53,8 +53,9 @@ pub fn decide(user: &User, command: &Command, now: DateTime<Utc>) -> Result<Vec<
                 ends: ends.trunc_subsecs(0),
             }])
         }
-        (Command::ResetPassword { email, replacing, credential, base }, User::Registered(account)) => {
+        (Command::ResetPassword { email, since, replacing, credential, base }, User::Registered(account)) => {
             account.matches(email, *replacing)?;
+            account.has_had_address(*since)?;
             Ok(vec![UserEvent::UserPasswordReset {
                 credential: *credential,
                 base: *base,

@@ -1,14 +1,14 @@
 //! Every branch of `decide`.
 
 use chrono::TimeDelta;
-use domain::{Command, Email, MAX_SESSIONS, MOST_FAILURES, Rejection, UserEvent, VerifiedPassword};
+use domain::{Command, Email, MAX_SESSIONS, MOST_FAILURES, Rejection, UserEvent, VerifiedPassword, Version};
 
 use crate::fixture::{
-    a_month_later, ada, change_password, confirm_change, credential, device, disable, disabled, end_others,
-    end_reused, end_session, ended_others, ended_session, given, minute, note_registration, password,
-    password_changed, password_reset, register, registered, rename, renamed, request_change, request_reset,
-    request_verification, reset_password, reset_requested, reused, session, sign_in, sign_out, signed_in,
-    signed_in_until, signed_out, verify, yield_address,
+    a_month_later, ada, augusta, change_password, changed, confirm_change, credential, device, disable,
+    disabled, end_others, end_reused, end_session, ended_others, ended_session, given, minute,
+    note_registration, password, password_changed, password_reset, register, registered, rename, renamed,
+    request_change, request_reset, request_verification, reset_password, reset_requested, reused, session,
+    sign_in, sign_out, signed_in, signed_in_until, signed_out, verify, yield_address,
 };
 
 /// Ada with as many sessions as she may have: numbers 1 to 50.
@@ -315,15 +315,26 @@ fn a_reset_ends_every_session() {
 fn a_reset_replaces_the_password_for_which_its_token_was_made_and_no_other() {
     let mismatch = Rejection::CredentialMismatch;
     given([registered(), password_reset(2, 0, [])]).when(&reset_password(1, 3, 0)).then_refused(mismatch);
-    let changed = given([registered(), signed_in(1), password_changed(2, [])]);
-    changed.when(&reset_password(1, 3, 0)).then_refused(mismatch);
+    let replaced = given([registered(), signed_in(1), password_changed(2, [])]);
+    replaced.when(&reset_password(1, 3, 0)).then_refused(mismatch);
     let elsewhere = Command::ResetPassword {
         email: Email::parse("eve@example.com").unwrap(),
+        since: None,
         replacing: credential(1),
         credential: credential(2),
         base: 0,
     };
     given([registered()]).when(&elsewhere).then_refused(mismatch);
+    // Who comes back to an address has it anew.
+    let back = UserEvent::UserEmailChanged { from: augusta(), to: ada() };
+    let returned = [registered(), changed(), back];
+    given(returned.clone()).when(&reset_password(1, 2, 0)).then_refused(mismatch);
+    let Command::ResetPassword { email, replacing, credential, base, .. } = reset_password(1, 2, 0) else {
+        panic!("a reset")
+    };
+    let since = Some(Version::new(3));
+    let anew = Command::ResetPassword { email, since, replacing, credential, base };
+    given(returned).when(&anew).then([password_reset(2, 0, [])]);
 }
 
 #[test]

@@ -236,6 +236,7 @@ pub(crate) fn request_reset(email: Email) -> Command {
 pub(crate) fn reset_password(replacing: u128, number: u128, base: u64) -> Command {
     Command::ResetPassword {
         email: ada(),
+        since: None,
         replacing: credential(replacing),
         credential: credential(number),
         base,

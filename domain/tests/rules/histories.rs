@@ -157,6 +157,7 @@ fn live(steps: Vec<(Ask, i64)>) -> Vec<Commit> {
                 credentials += 1;
                 Command::ResetPassword {
                     email: ada(),
+                    since: None,
                     replacing: if credential_is_hers { hers } else { credential(0) },
                     credential: credential(credentials),
                     base,

@@ -336,6 +336,7 @@ pub(crate) fn request_reset(person: &Person) -> Intent {
 pub(crate) fn reset_password(person: &Person, base: u64) -> Intent {
     let command = Command::ResetPassword {
         email: person.email.clone(),
+        since: None,
         replacing: person.credential,
         credential: CredentialId::new(bits()),
         base,
