@@ -30,7 +30,6 @@ pub(crate) struct Login {
     password: String,
     /// The `device_token` of an earlier sign-in of this user on this device. Its attempts are counted apart, so that
     /// strangers who guess keep it out no longer than the password is disabled. One that is not good is overlooked.
-    #[schema(max_length = 1024)]
     device_token: Option<String>,
 }
 

@@ -1,7 +1,8 @@
-use utoipa::openapi::schema::SchemaType;
+use utoipa::openapi::schema::{OneOfBuilder, SchemaType};
+use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{
     Content, ContentBuilder, Object, ObjectBuilder, OpenApi, PathItem, Ref, RefOr, Response, ResponseBuilder,
-    Type,
+    Schema, Type,
 };
 
 /// The name of the schema of what the gateway says by itself.
@@ -27,10 +28,12 @@ pub(super) fn answers(document: &mut OpenApi) {
         .description(Some("What the gateway says by itself."))
         .build();
     document.components.get_or_insert_default().schemas.insert(MESSAGE.to_owned(), message.into());
+    // Of a client's own name and secret it knows nothing.
+    let bearer = SecurityRequirement::new("bearer", [""; 0]);
     for item in document.paths.paths.values_mut() {
         let PathItem { get, put, post, delete, options, head, patch, trace, .. } = item;
         for operation in [get, put, post, delete, options, head, patch, trace].into_iter().flatten() {
-            let is_secured = operation.security.is_some();
+            let is_secured = operation.security.as_ref().is_some_and(|needed| needed.contains(&bearer));
             let responses = &mut operation.responses.responses;
             for (status, response) in responses.iter_mut() {
                 if let RefOr::T(response) = response
@@ -60,7 +63,15 @@ fn forbidden(is_secured: bool) -> Response {
     response
 }
 
+/// Adds what the gateway says to what the route says in the same form, if it does.
 fn says_the_gateway(response: &mut Response) {
-    let message: Content = ContentBuilder::new().schema(Some(Ref::from_schema_name(MESSAGE))).build();
-    response.content.insert("application/json".to_owned(), message.into());
+    let message: RefOr<Schema> = Ref::from_schema_name(MESSAGE).into();
+    let schema = match response.content.get("application/json") {
+        Some(RefOr::T(Content { schema: Some(ours), .. })) => {
+            OneOfBuilder::new().item(ours.clone()).item(message).into()
+        }
+        _ => message,
+    };
+    let either: Content = ContentBuilder::new().schema(Some(schema)).build();
+    response.content.insert("application/json".to_owned(), either.into());
 }
