@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use domain::{SessionId, UserId};
+use domain::{SessionId, UserEvent, UserId};
 
 use super::Case;
 use crate::history::Entry;
@@ -67,7 +67,9 @@ impl<'a> Case<'a> {
     }
 
     /// Whether a password was, at some moment between a request and its answer, not that of the user, or disabled. A change to what
-    /// it is already makes whoever is let in look again, once: two such changes keep them out all the same.
+    /// it is already makes whoever is let in look again, once: two such changes keep them out all the same. Where the last
+    /// failure that may be was counted, and whoever counted it died before the event, a reset may come before the next
+    /// attempt has made up for it: then nothing in the log says that no password was right.
     pub(super) fn may_have_been_wrong(
         &self,
         entry: &Entry,
@@ -80,7 +82,11 @@ impl<'a> Case<'a> {
         let changes = between.clone().zip(between.clone().skip(1));
         let changes = changes.filter(|(one, next)| credential(*one) != credential(*next)).count();
         let disabled = |commits| told.account(commits).is_some_and(|account| account.password_disabled);
+        let reset = between.clone().skip(1).filter_map(|commits| told.commits.get(commits - 1));
+        let reset = reset.flat_map(events).any(|event| matches!(event, UserEvent::UserPasswordReset { .. }));
+        let exhausted = || !told.addresses().is_disjoint(&self.truth.guessed_at);
         changes >= 2
+            || reset && exhausted()
             || between.clone().any(disabled)
             || between.clone().any(|commits| self.password_after(user, commits) != Some(password))
     }
